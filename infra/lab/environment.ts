@@ -1,0 +1,84 @@
+import { answers } from './ports.ts';
+import { gatewayName, type ServicePart } from './topology.ts';
+
+type Environment = Record<string, string>;
+
+/** Where the parts of this lab are, as far as services need to know. */
+export type Addresses = {
+  host: string;
+  gatewayPort: number;
+  portOf: (service: ServicePart) => number;
+  databases: Record<string, { url: string; auditUrl: string }>;
+  nats: { url: string; monitorUrl: string };
+};
+
+const jaegerOtlpPort = 4318;
+const jaegerUiUrl = 'http://127.0.0.1:16686';
+/** Everything else of the launcher's environment stays behind: it may hold what is nobody's business. */
+const passedOn = [
+  'PATH',
+  'HOME',
+  'TZ',
+  'LANG',
+  'NODE_OPTIONS',
+  'LOG_LEVEL',
+  'NATS_UNSAFE',
+  'UV_THREADPOOL_SIZE',
+];
+
+/** The environment that one service is started with: a contract with libs/service. */
+export function serviceEnvironment(
+  service: ServicePart,
+  services: readonly ServicePart[],
+  addresses: Addresses,
+  shared: Environment,
+): Environment {
+  const database = service.database === undefined ? undefined : addresses.databases[service.database];
+  return {
+    NODE_ENV: 'production',
+    LOG_LEVEL: 'info',
+    FAULTS: 'on',
+    LAB_DATA: 'on',
+    ...inherited(),
+    SERVICE_HOST: addresses.host,
+    SERVICE_PORT: String(addresses.portOf(service)),
+    NATS_URL: addresses.nats.url,
+    NATS_MONITOR_URL: addresses.nats.monitorUrl,
+    ...(database === undefined ? {} : { DATABASE_URL: database.url }),
+    ...(service.name === gatewayName ? gatewayEnvironment(services, addresses) : {}),
+    ...shared,
+    ...service.env,
+  };
+}
+
+/** Traces go where the user says, else to a Jaeger on this machine when one answers, else nowhere. */
+export async function tracing(): Promise<{ env: Environment; jaegerUrl: string | null }> {
+  if (process.env.OTEL_SDK_DISABLED === 'true') return { env: {}, jaegerUrl: null };
+  // The variable itself is passed on with every other OTEL_ one.
+  if (process.env.OTEL_EXPORTER_OTLP_ENDPOINT) return { env: {}, jaegerUrl: jaegerUiUrl };
+  if (await answers(jaegerOtlpPort)) {
+    const endpoint = `http://127.0.0.1:${jaegerOtlpPort}`;
+    return { env: { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }, jaegerUrl: jaegerUiUrl };
+  }
+  return { env: { OTEL_SDK_DISABLED: 'true' }, jaegerUrl: null };
+}
+
+function inherited(): Environment {
+  const entries = Object.entries(process.env).filter(
+    ([name, value]) => value !== undefined && (passedOn.includes(name) || name.startsWith('OTEL_')),
+  );
+  return Object.fromEntries(entries) as Environment;
+}
+
+function gatewayEnvironment(services: readonly ServicePart[], addresses: Addresses): Environment {
+  const others = services.filter((service) => service.name !== gatewayName);
+  const urls = others.map((service) => [
+    `${service.name.toUpperCase()}_URL`,
+    `http://${addresses.host}:${addresses.portOf(service)}`,
+  ]);
+  const audits = Object.entries(addresses.databases).map(([database, { auditUrl }]) => [
+    `${database.toUpperCase()}_AUDIT_URL`,
+    auditUrl,
+  ]);
+  return Object.fromEntries([...urls, ...audits]);
+}

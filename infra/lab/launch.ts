@@ -1,0 +1,169 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { LabError } from './errors.ts';
+import { homeDirectory, reapLeftovers, stateFile, takeHome, writeState } from './home.ts';
+import { buildParts, type Parts } from './parts.ts';
+import { identify } from './process-table.ts';
+import { Supervisor } from './supervisor.ts';
+import { defaultPorts, labTopology, type Topology } from './topology.ts';
+
+export type LabOptions = {
+  /** The directory that holds data, logs and state; one lab runs in it at a time. */
+  home?: string;
+  gatewayPort?: number;
+  portBase?: number;
+  /** Wipes the data of this home first. */
+  fresh?: boolean;
+  /** Added to the environment of every service; also searched for NATS_URL, SAGA_LAB_CACHE and PATH. */
+  env?: Record<string, string>;
+  /** What to start; the whole lab unless a test says otherwise. */
+  parts?: Topology;
+  /** Progress and restarts, one line each. */
+  say?: (line: string) => void;
+  /** Gives up a start that is under way; everything started so far is stopped. */
+  signal?: AbortSignal;
+};
+
+export type Lab = {
+  url: string;
+  home: string;
+  databases: Record<string, { url: string; auditUrl: string }>;
+  nats: { url: string; monitorUrl: string };
+  /** Where traces can be read, when a Jaeger was found. */
+  jaegerUrl: string | null;
+  parts: readonly string[];
+  /** Resolves when that process has gone. It is started again, unless `hold` says to leave it down. */
+  kill(part: string, signal?: NodeJS.Signals, options?: { hold?: boolean }): Promise<void>;
+  /** SIGSTOP and SIGCONT of the process and, for a database, of all its backends. */
+  pause(part: string): Promise<void>;
+  resume(part: string): Promise<void>;
+  /** Stops it in good order and leaves it down until `start`. */
+  stop(part: string): Promise<void>;
+  /** Resolves when it is ready. */
+  start(part: string): Promise<void>;
+  restart(part: string): Promise<void>;
+  /** Resolves when every part that is not held down is ready; bounded. */
+  ready(): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** Kinds in the order of their start; they are stopped in the opposite order. */
+const startOrder = [['database', 'nats'], ['service']] as const;
+const stopOrder = [['service'], ['nats'], ['database']] as const;
+
+/** Starts the lab and resolves when every part is ready; on failure everything is stopped again. */
+export async function launchLab(options: LabOptions): Promise<Lab> {
+  const home = homeDirectory(options.home);
+  const say = options.say ?? (() => undefined);
+  const release = await takeHome(home);
+  const supervisors: Supervisor[] = [];
+  try {
+    for (const name of await reapLeftovers(home)) say(`${name} was left over from a killed lab: ended`);
+    if (options.fresh) for (const kept of ['postgres', 'nats', 'passwords.json']) wipe(home, kept);
+    const parts = await buildParts({
+      home,
+      say,
+      gatewayPort: options.gatewayPort ?? defaultPorts.gateway,
+      portBase: options.portBase ?? defaultPorts.base,
+      env: options.env ?? {},
+      topology: options.parts ?? labTopology,
+    });
+    options.signal?.throwIfAborted();
+    const startedAt = new Date().toISOString();
+    const onChange = () => saveState(home, parts, supervisors, startedAt);
+    for (const spec of parts.specs) supervisors.push(new Supervisor(spec, { home, say, onChange }));
+    await startAll(supervisors, parts, say, options.signal);
+    return labOf(home, parts, supervisors, release);
+  } catch (error) {
+    await stopAll(supervisors);
+    end(home, release);
+    if (options.signal?.aborted)
+      throw new LabError('interrupted', 'The start was interrupted', { cause: error });
+    throw error;
+  }
+}
+
+async function startAll(
+  supervisors: readonly Supervisor[],
+  parts: Parts,
+  say: (line: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const aborted = new Promise<never>((_, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  aborted.catch(() => undefined); // Only the race below cares.
+  for (const kinds of startOrder) {
+    const startedMs = Date.now();
+    const wave = supervisors.filter(({ spec }) => (kinds as readonly string[]).includes(spec.kind));
+    const started = Promise.all(
+      wave.map(async (supervisor) => {
+        await supervisor.start();
+        await parts.ensure(supervisor.spec.name);
+      }),
+    );
+    await Promise.race([started, aborted]);
+    const names = wave.map(({ spec }) => spec.name).join(', ');
+    if (names !== '') say(`ready: ${names} (${seconds(startedMs)})`);
+  }
+}
+
+function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: () => void): Lab {
+  const part = (name: string): Supervisor => {
+    const found = supervisors.find(({ spec }) => spec.name === name);
+    if (found !== undefined) return found;
+    const known = supervisors.map(({ spec }) => spec.name).join(', ');
+    throw new LabError('part-unknown', `There is no part '${name}'. The parts are: ${known}`);
+  };
+  let closing: Promise<void> | undefined;
+  return {
+    url: parts.url,
+    home,
+    databases: parts.databases,
+    nats: parts.nats,
+    jaegerUrl: parts.jaegerUrl,
+    parts: supervisors.map(({ spec }) => spec.name),
+    kill: async (name, signal = 'SIGKILL', { hold = false } = {}) => part(name).kill(signal, hold),
+    pause: async (name) => part(name).signal('SIGSTOP'),
+    resume: async (name) => part(name).signal('SIGCONT'),
+    stop: async (name) => part(name).stop(),
+    start: async (name) => part(name).start(),
+    restart: async (name) => {
+      await part(name).stop();
+      await part(name).start();
+    },
+    ready: async () => {
+      await Promise.all(supervisors.filter(({ isWanted }) => isWanted).map((each) => each.ready()));
+    },
+    close: () => {
+      closing ??= stopAll(supervisors).finally(() => end(home, release));
+      return closing;
+    },
+  };
+}
+
+/** Services first, while what they need is still there; the databases, which have the most to save, last. */
+async function stopAll(supervisors: readonly Supervisor[]): Promise<void> {
+  for (const kinds of stopOrder) {
+    const wave = supervisors.filter(({ spec }) => (kinds as readonly string[]).includes(spec.kind));
+    await Promise.all(wave.map((supervisor) => supervisor.stop()));
+  }
+}
+
+function saveState(home: string, parts: Parts, supervisors: readonly Supervisor[], startedAt: string): void {
+  const launcher = identify(process.pid);
+  if (launcher === undefined) return; // A process that runs this line is alive; the type does not know it.
+  const rows = supervisors.map(({ spec, identity, logFile }) => {
+    return [spec.name, { kind: spec.kind, port: spec.port, process: identity ?? null, log: logFile }];
+  });
+  const { url, databases, nats, jaegerUrl } = parts;
+  writeState({ url, home, launcher, startedAt, databases, nats, jaegerUrl, parts: Object.fromEntries(rows) });
+}
+
+function end(home: string, release: () => void): void {
+  rmSync(stateFile(home), { force: true });
+  release();
+}
+
+const wipe = (home: string, name: string): void => rmSync(join(home, name), { recursive: true, force: true });
+const seconds = (sinceMs: number): string => `${((Date.now() - sinceMs) / 1000).toFixed(1)} s`;
