@@ -67,6 +67,7 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
       portBase: options.portBase ?? defaultPorts.base,
       env: options.env ?? {},
       topology: options.parts ?? labTopology,
+      signal: options.signal,
     });
     options.signal?.throwIfAborted();
     const startedAt = new Date().toISOString();

@@ -15,6 +15,8 @@ export type Broker =
 export type BrokerSearch = {
   env: Record<string, string | undefined>;
   say: (line: string) => void;
+  /** Gives up what is being fetched. */
+  signal?: AbortSignal | undefined;
   /** Injected by tests; everyone else takes the pinned release. */
   release?: Release;
 };
@@ -50,11 +52,13 @@ export async function findBroker(search: BrokerSearch): Promise<Broker> {
   const cached = cachedPath(search.env);
   const reasons: string[] = [];
   for (const { name, find } of finders) {
+    search.signal?.throwIfAborted();
     try {
       const path = await find(search, cached);
       if (path === undefined) continue;
       return { kind: 'binary', path, version: await checkedVersion(path), from: name };
     } catch (error) {
+      search.signal?.throwIfAborted();
       const reason = error instanceof Error ? error.message : String(error);
       search.say(`NATS: ${name}: ${reason}; trying the next way`);
       reasons.push(`  ${name}: ${reason}`);

@@ -47,7 +47,7 @@ export async function fromRelease(directory: string, search: BrokerSearch): Prom
   if (archive === undefined) return undefined;
   search.say(`NATS: downloading release ${version}`);
   const folder = `nats-server-v${version}-${archive.name}`;
-  const bytes = await download(`${baseUrl}/v${version}/${folder}.tar.gz`);
+  const bytes = await download(`${baseUrl}/v${version}/${folder}.tar.gz`, search.signal);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   if (sha256 !== archive.sha256) {
     throw new Error(`checksum mismatch, refused (wanted ${archive.sha256}, got ${sha256})`);
@@ -58,8 +58,9 @@ export async function fromRelease(directory: string, search: BrokerSearch): Prom
 }
 
 /** A network without a way out often drops packets silently, so the first byte has a short limit of its own. */
-async function download(url: string): Promise<Buffer> {
+async function download(url: string, given: AbortSignal | undefined): Promise<Buffer> {
   const abort = new AbortController();
+  given?.addEventListener('abort', () => abort.abort(), { once: true });
   const noAnswer = setTimeout(() => abort.abort(), answerWithinMs);
   const tooSlow = setTimeout(() => abort.abort(), downloadWithinMs);
   try {
@@ -91,8 +92,9 @@ export async function fromDebian(directory: string, search: BrokerSearch): Promi
   for (const suite of suites) {
     search.say(`NATS: fetching the package of Debian ${suite}`);
     try {
-      return await packageOf(suite, mirror, join(directory, suite));
+      return await packageOf(suite, mirror, join(directory, suite), search.signal);
     } catch (error) {
+      search.signal?.throwIfAborted();
       failures.push(`${suite}: ${withoutHosts(error)}`);
     }
   }
@@ -109,7 +111,12 @@ async function debianMirror(directory: string, codename: string): Promise<string
   return index.exec(stdout)?.[1];
 }
 
-async function packageOf(suite: string, mirror: string, root: string): Promise<string> {
+async function packageOf(
+  suite: string,
+  mirror: string,
+  root: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   await mkdir(join(root, 'lists/partial'), { recursive: true });
   await mkdir(join(root, 'cache/archives/partial'), { recursive: true });
   await mkdir(join(root, 'sources'), { recursive: true });
@@ -124,11 +131,8 @@ async function packageOf(suite: string, mirror: string, root: string): Promise<s
   await writeFile(join(root, 'sources/suite.sources'), `${source.join('\n')}\n`);
   const config = join(root, 'apt.conf');
   await writeFile(config, aptConfiguration(root));
-  const options = {
-    cwd: root,
-    timeout: aptWithinMs,
-    env: { ...process.env, APT_CONFIG: config, LC_ALL: 'C' },
-  };
+  const env = { ...process.env, APT_CONFIG: config, LC_ALL: 'C' };
+  const options = { cwd: root, timeout: aptWithinMs, env, ...(signal && { signal }) };
   await run('apt-get', ['-qq', '-o', 'APT::Update::Error-Mode=any', 'update'], options);
   await run('apt-get', ['-qq', 'download', 'nats-server'], options);
   const archive = (await readdir(root)).find((name) => name.endsWith('.deb'));
@@ -165,7 +169,11 @@ export async function fromGo(directory: string, search: BrokerSearch): Promise<s
   search.say(`NATS: building ${release.version} with go install, which takes a minute or more`);
   const module = `github.com/nats-io/nats-server/v2@v${release.version}`;
   try {
-    await run('go', ['install', module], { env, timeout: goWithinMs });
+    await run('go', ['install', module], {
+      env,
+      timeout: goWithinMs,
+      ...(search.signal && { signal: search.signal }),
+    });
   } catch (error) {
     throw new Error(`go install failed: ${withoutHosts(error)}`, { cause: error });
   }

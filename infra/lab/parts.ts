@@ -18,6 +18,7 @@ export type PartsOptions = {
   env: Record<string, string>;
   topology: Topology;
   say: (line: string) => void;
+  signal?: AbortSignal | undefined;
 };
 
 /** Everything that is to be started, prepared so that starting is only spawning. */
@@ -38,7 +39,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const search = { ...process.env, ...options.env };
   await assertPortsFree(portsOf(options, search.NATS_URL !== undefined && search.NATS_URL !== ''));
   const [broker, servers, traces] = await Promise.all([
-    findBroker({ env: search, say }),
+    findBroker({ env: search, say, signal: options.signal }),
     timed(say, 'databases prepared', () => prepareDatabases(options)),
     tracing(),
   ]);

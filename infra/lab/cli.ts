@@ -1,0 +1,115 @@
+import { parseArgs } from 'node:util';
+import { type Command, commonOptions, type Io, type Options, UsageError } from './command.ts';
+import { LabError, systemCode } from './errors.ts';
+import { homeDirectory } from './home.ts';
+
+/** Every command, in the order of the help. The summary stands here so that the help loads no command. */
+const commands: readonly { name: string; summary: string; load: () => Promise<Command> }[] = [
+  { name: 'up', summary: 'start everything and stay until Ctrl-C', load: () => import('./commands/up.ts') },
+  { name: 'down', summary: 'stop the lab that runs', load: () => import('./commands/down.ts') },
+  {
+    name: 'status',
+    summary: 'show every part and whether it is ready',
+    load: () => import('./commands/status.ts'),
+  },
+];
+
+const distanceMax = 2;
+
+process.stdout.on('error', (error) => {
+  // The reader went away (`lab status | head`): there is nobody left to tell.
+  if (systemCode(error) !== 'EPIPE') throw error;
+});
+process.exitCode = await main(process.argv.slice(2));
+
+async function main([name = 'help', ...rest]: string[]): Promise<number> {
+  if (['help', '--help', '-h'].includes(name) && rest[0] === undefined) return overview();
+  const wanted = name === 'help' ? (rest[0] ?? '') : name;
+  const row = commands.find((command) => command.name === wanted);
+  if (row === undefined) return unknown(wanted);
+  const command = await row.load();
+  if (name === 'help') return help(row.name, command);
+  const io = { out: (line: string) => console.log(line), err: (line: string) => console.error(line) };
+  try {
+    return await runCommand(row.name, command, rest, io);
+  } catch (error) {
+    return failed(error, row.name, rest.includes('--json'), io);
+  }
+}
+
+async function runCommand(
+  name: string,
+  command: Command,
+  rest: string[],
+  io: Omit<Io, 'home'>,
+): Promise<number> {
+  const options = { ...commonOptions, ...command.options };
+  const args = parseArgs({ args: rest, options, allowPositionals: true });
+  if (args.values.help) return help(name, command);
+  if (command.positionals === undefined && args.positionals.length > 0) {
+    throw new UsageError(`'${name}' takes no argument, but was given '${args.positionals.join(' ')}'`);
+  }
+  const given = typeof args.values.home === 'string' ? args.values.home : undefined;
+  return command.run(args, { ...io, home: homeDirectory(given) });
+}
+
+function failed(error: unknown, name: string, isJson: boolean, io: Omit<Io, 'home'>): number {
+  const isUsage = error instanceof UsageError || systemCode(error)?.startsWith('ERR_PARSE_ARGS');
+  if (!isUsage && !(error instanceof LabError)) throw error;
+  const message = (error as Error).message;
+  if (isJson) io.out(JSON.stringify({ error: message, code: systemCode(error) ?? 'usage' }));
+  else io.err(isUsage ? `${message}\nSee: npx lab ${name} --help` : message);
+  return isUsage ? 2 : 1;
+}
+
+function overview(): number {
+  const rows = commands.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`);
+  console.log(
+    ['Usage: npx lab <command> [options]', '', ...rows, '', 'npx lab <command> --help tells more.'].join(
+      '\n',
+    ),
+  );
+  return 0;
+}
+
+function help(name: string, command: Command): number {
+  const options: Options = { ...command.options, ...commonOptions };
+  const rows = Object.entries(options).map(([option, { value, description }]) => {
+    return `  ${`--${option}${value === undefined ? '' : ` <${value}>`}`.padEnd(24)} ${description}`;
+  });
+  const usage = ['Usage: npx lab', name, command.positionals, '[options]'].filter(Boolean).join(' ');
+  const examples = (command.examples ?? []).map((line) => `  ${line}`);
+  const lines = [
+    usage,
+    command.summary,
+    '',
+    ...rows,
+    ...(examples.length > 0 ? ['', 'Examples:', ...examples] : []),
+  ];
+  console.log(lines.join('\n'));
+  return 0;
+}
+
+function unknown(name: string): number {
+  const near = commands
+    .map((command) => ({ name: command.name, distance: distance(name, command.name) }))
+    .sort((a, b) => a.distance - b.distance)[0];
+  const isNear = near !== undefined && (near.distance <= distanceMax || near.name.startsWith(name));
+  const hint = isNear ? `Did you mean: npx lab ${near.name}` : 'All commands: npx lab help';
+  console.error(`There is no command '${name}'. ${hint}`);
+  return 2;
+}
+
+/** Levenshtein's distance: how many letters to add, drop or change. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
+  for (const [i, letter] of [...from].entries()) {
+    const next = [i + 1];
+    for (const [j, other] of [...to].entries()) {
+      const change = (row[j] ?? 0) + (letter === other ? 0 : 1);
+      next.push(Math.min(change, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
+}
