@@ -87,6 +87,12 @@ export function writeState(state: LabState): void {
   renameSync(draft, stateFile(state.home));
 }
 
+/** Whether a launcher was here and died without giving the home back. */
+export function isAbandoned(home: string): boolean {
+  const owner = readJson<Identity>(join(home, 'lab.lock'));
+  return owner !== undefined && !isAlive(owner);
+}
+
 /** The lab that runs in this home. Throws `not-running` when none does. */
 export function runningLab(home: string): LabState {
   const state = readJson<LabState>(stateFile(home));

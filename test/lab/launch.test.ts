@@ -21,7 +21,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await lab?.close();
-  at?.[Symbol.dispose]();
+  await at?.[Symbol.asyncDispose]();
 }, slowMs);
 
 const pidOf = (part: string) => runningLab(lab.home).parts[part]?.process?.pid;

@@ -6,7 +6,7 @@ import { openPorts, place, processesOf, serviceOnly } from './support.ts';
 const slowMs = 30_000;
 
 test('a taken port is named, with its holder, and nothing is started', { timeout: slowMs }, async () => {
-  using at = await place();
+  await using at = await place();
   const stranger = createServer();
   const port = at.portBase + 2;
   await new Promise<void>((resolve) => stranger.listen(port, '127.0.0.1', resolve));
@@ -14,7 +14,7 @@ test('a taken port is named, with its holder, and nothing is started', { timeout
     const refused = launchLab({ home: at.home, portBase: at.portBase, parts: serviceOnly });
     await expect(refused).rejects.toMatchObject({ code: 'port-taken' });
     await expect(refused).rejects.toThrow(
-      new RegExp(`port ${port} \\(for gateway\\) is taken by .* \\(pid \\d+\\)`),
+      new RegExp(`port ${port} \\(for gateway\\) is taken by node.* \\(pid \\d+\\)`),
     );
     expect(stranger.listening).toBe(true);
     expect(processesOf(at.home)).toEqual([]);
@@ -24,7 +24,7 @@ test('a taken port is named, with its holder, and nothing is started', { timeout
 });
 
 test('a second lab in the same home is refused, and the first goes on', { timeout: slowMs }, async () => {
-  using at = await place();
+  await using at = await place();
   const options = { home: at.home, portBase: at.portBase, parts: serviceOnly };
   const lab = await launchLab(options);
   try {
@@ -38,7 +38,7 @@ test('a second lab in the same home is refused, and the first goes on', { timeou
 test('a service that cannot start is told with its log, and the rest is stopped', {
   timeout: slowMs,
 }, async () => {
-  using at = await place();
+  await using at = await place();
   const env = { TINY_FAILS: 'yes' };
   const failing = launchLab({ home: at.home, portBase: at.portBase, parts: serviceOnly, env });
   await expect(failing).rejects.toThrow(/gateway ended 3 times .*the tiny service was told to fail/s);
@@ -47,7 +47,7 @@ test('a service that cannot start is told with its log, and the rest is stopped'
 });
 
 test('a start that is interrupted stops what it started', { timeout: slowMs }, async () => {
-  using at = await place();
+  await using at = await place();
   const stop = new AbortController();
   const options = { home: at.home, portBase: at.portBase, parts: serviceOnly, signal: stop.signal };
   const starting = launchLab({ ...options, say: (line) => line.startsWith('ready: nats') && stop.abort() });

@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { reapLeftovers } from '../../infra/lab/home.ts';
 import { answers } from '../../infra/lab/ports.ts';
 import { link, pids, readProc } from '../../infra/lab/process-table.ts';
 import type { Topology } from '../../infra/lab/topology.ts';
@@ -28,13 +29,21 @@ export const serviceOnly: Topology = {
   databases: [],
 };
 
-export type Place = { home: string; portBase: number; [Symbol.dispose]: () => void };
+export type Place = { home: string; portBase: number; [Symbol.asyncDispose]: () => Promise<void> };
 
 /** A home and ports of its own; below the ephemeral ports, and away from those of a lab that runs. */
 export async function place(): Promise<Place> {
   const home = mkdtempSync(join(tmpdir(), 'saga-lab-'));
   const portBase = await freePorts();
-  return { home, portBase, [Symbol.dispose]: () => rmSync(home, { recursive: true, force: true }) };
+  return {
+    home,
+    portBase,
+    async [Symbol.asyncDispose]() {
+      // Also after a failed test nothing may stay behind, paused processes least of all.
+      if (existsSync(join(home, 'run'))) await reapLeftovers(home);
+      rmSync(home, { recursive: true, force: true });
+    },
+  };
 }
 
 /** Everything that still runs for a home: by its working directory or its command line. */
