@@ -1,0 +1,39 @@
+/** Checks every invariant against all databases and the stream, any time. Reads only. */
+import type { NatsConnection } from '@nats-io/transport-node';
+import { type AuditUrls, gatherFacts } from './facts.ts';
+import { type CheckOptions, rules, type Violation } from './rules.ts';
+
+const violationsShownMax = 20;
+
+export type RuleResult = {
+  id: string;
+  title: string;
+  holds: boolean;
+  checked: number;
+  /** The first ones; `violationCount` says how many there are. */
+  violations: Violation[];
+  violationCount: number;
+};
+export type Invariants = { holds: boolean; tookMs: number; rules: RuleResult[] };
+
+export async function checkInvariants(
+  urls: AuditUrls,
+  connection: NatsConnection,
+  options: CheckOptions,
+): Promise<Invariants> {
+  const startedAt = performance.now();
+  const facts = await gatherFacts(urls, connection);
+  const results = rules.map(({ id, title, check }): RuleResult => {
+    const { checked, violations } = check(facts, options);
+    return {
+      id,
+      title,
+      holds: violations.length === 0,
+      checked,
+      violations: violations.slice(0, violationsShownMax),
+      violationCount: violations.length,
+    };
+  });
+  const tookMs = Math.round(performance.now() - startedAt);
+  return { holds: results.every((result) => result.holds), tookMs, rules: results };
+}

@@ -1,0 +1,165 @@
+/** The invariants of DESIGN §7 as data. Each is a pure function of the facts; each has a planted violation. */
+import { dishes, wallets } from '#libs/contracts/lab-data.ts';
+import type { Items } from '#libs/contracts/orders.ts';
+import type { Facts, OrderFact } from './facts.ts';
+
+export type Violation = { orderId: string | null; detail: string };
+export type Rule = {
+  id: string;
+  title: string;
+  check(facts: Facts, options: CheckOptions): { checked: number; violations: Violation[] };
+};
+export type CheckOptions = {
+  /** Healed and quiet: everything must have come to its end. Live, only what is overdue is a violation. */
+  quiet: boolean;
+  /** Orders that were answered with a 2xx: they must be there. */
+  accepted?: readonly string[];
+};
+
+/** Beyond its deadline an order has the whole chain of undos, with its retries, before it. */
+const endGraceMs = 60_000;
+const publishGraceMs = 15_000;
+
+export const rules: readonly Rule[] = [
+  { id: 'I1', title: 'Money: what left the wallets is what standing orders cost', check: money },
+  {
+    id: 'I2',
+    title: 'Stock: free and reserved add up, and reserved is what standing orders hold',
+    check: stock,
+  },
+  { id: 'I3', title: 'Every ended order has all its steps done or none', check: allOrNothing },
+  { id: 'I4', title: 'An order ends once, and stays there', check: oneEnd },
+  { id: 'I5', title: 'Each event takes effect once per service', check: onceEach },
+  { id: 'I6', title: 'What was committed is published, and nothing else', check: published },
+  { id: 'I7', title: 'No undo without its barrier, no step after its undo', check: barred },
+  { id: 'I11', title: 'A 2xx answer is durable', check: durable },
+  { id: 'I12', title: 'Every order comes to its end', check: ends },
+];
+
+const ended = (facts: Facts): OrderFact[] => [...facts.orders.values()].filter((order) => order.ended);
+
+function money(facts: Facts) {
+  const violations: Violation[] = [];
+  const charged = new Map<string, number>();
+  for (const { customerId, amount, status } of facts.payments.values()) {
+    if (status === 'charged') charged.set(customerId, (charged.get(customerId) ?? 0) + amount);
+  }
+  const initial = new Map(wallets.map(({ customerId, balance }) => [customerId, balance]));
+  for (const { customerId, balance } of facts.wallets) {
+    const expected = (initial.get(customerId) ?? balance) - (charged.get(customerId) ?? 0);
+    if (balance !== expected) {
+      violations.push({
+        orderId: null,
+        detail: `wallet ${customerId} holds ${balance}, should hold ${expected}`,
+      });
+    }
+  }
+  for (const { orderId, status, total } of ended(facts)) {
+    const payment = facts.payments.get(orderId);
+    const paid = payment?.status === 'charged' ? payment.amount : 0;
+    const owed = status === 'DISPATCHED' ? total : 0;
+    if (paid !== owed)
+      violations.push({ orderId, detail: `${status}: paid ${paid}, should have paid ${owed}` });
+  }
+  return { checked: facts.wallets.length + facts.orders.size, violations };
+}
+
+function stock(facts: Facts) {
+  const violations: Violation[] = [];
+  const held = new Map<string, number>();
+  for (const { items, status } of facts.reservations.values()) {
+    if (status !== 'reserved') continue;
+    for (const { dishId, quantity } of items) held.set(dishId, (held.get(dishId) ?? 0) + quantity);
+  }
+  const initial = new Map(dishes.map((dish) => [dish.dishId, dish.stock]));
+  for (const { dishId, free, reserved } of facts.stock) {
+    const all = initial.get(dishId) ?? free + reserved;
+    const wanted = held.get(dishId) ?? 0;
+    if (free < 0 || free + reserved !== all || reserved !== wanted) {
+      const detail = `${dishId}: free ${free} + reserved ${reserved}, should be ${all - wanted} + ${wanted}`;
+      violations.push({ orderId: null, detail });
+    }
+  }
+  for (const { orderId, status, items } of ended(facts)) {
+    const reservation = facts.reservations.get(orderId);
+    const holds = reservation?.status === 'reserved' ? sorted(reservation.items) : '';
+    const should = status === 'DISPATCHED' ? sorted(items) : '';
+    if (holds !== should)
+      violations.push({
+        orderId,
+        detail: `${status}: holds ${holds || 'nothing'}, not ${should || 'nothing'}`,
+      });
+  }
+  return { checked: facts.stock.length + facts.orders.size, violations };
+}
+
+const sorted = (items: Items) =>
+  items
+    .map(({ dishId, quantity }) => `${quantity} ${dishId}`)
+    .sort()
+    .join(', ');
+
+function allOrNothing(facts: Facts) {
+  const orders = ended(facts);
+  const violations = orders.flatMap(({ orderId, status }): Violation[] => {
+    const steps = {
+      charged: facts.payments.get(orderId)?.status === 'charged',
+      reserved: facts.reservations.get(orderId)?.status === 'reserved',
+      assigned: facts.assignments.get(orderId)?.status === 'assigned',
+    };
+    const should = status === 'DISPATCHED';
+    if (Object.values(steps).every((stands) => stands === should)) return [];
+    return [{ orderId, detail: `${status}, but ${JSON.stringify(steps)}` }];
+  });
+  return { checked: orders.length, violations };
+}
+
+function oneEnd(facts: Facts) {
+  const wrong = [...facts.orders.values()].flatMap(({ orderId, status, ended: hasEnd }): Violation[] => {
+    const should = status === 'DISPATCHED' || status === 'CANCELLED';
+    return should === hasEnd ? [] : [{ orderId, detail: `${status} with${hasEnd ? '' : 'out'} an end` }];
+  });
+  return { checked: facts.orders.size, violations: [...facts.endsTwice, ...wrong] };
+}
+
+function onceEach(facts: Facts) {
+  return { checked: facts.journalRows, violations: [...facts.effectsTwice, ...facts.effectsUnjournaled] };
+}
+
+function published(facts: Facts, { quiet }: CheckOptions) {
+  const committed = new Set(facts.outboxAfter.map(({ messageId }) => messageId));
+  const violations: Violation[] = [];
+  for (const { service, messageId, published: said, ageMs } of facts.outboxBefore) {
+    if (said && !facts.stream.has(messageId)) {
+      violations.push({ orderId: null, detail: `${service}: message ${messageId} is gone from the stream` });
+    } else if (!said && (quiet || ageMs > publishGraceMs)) {
+      violations.push({ orderId: null, detail: `${service}: message ${messageId} waits since ${ageMs} ms` });
+    }
+  }
+  for (const messageId of facts.stream) {
+    if (!committed.has(messageId)) {
+      violations.push({ orderId: null, detail: `message ${messageId} was published but never committed` });
+    }
+  }
+  return { checked: facts.outboxBefore.length + facts.stream.size, violations };
+}
+
+function barred(facts: Facts) {
+  return { checked: facts.journalRows, violations: facts.undoneUnbarred };
+}
+
+function durable(facts: Facts, { accepted = [] }: CheckOptions) {
+  const lost = accepted.filter((orderId) => !facts.orders.has(orderId));
+  return {
+    checked: accepted.length,
+    violations: lost.map((orderId) => ({ orderId, detail: 'accepted, and gone' })),
+  };
+}
+
+function ends(facts: Facts, { quiet }: CheckOptions) {
+  const open = [...facts.orders.values()].filter(
+    (order) => !order.ended && (quiet || order.lateMs > endGraceMs),
+  );
+  const violations = open.map(({ orderId, status }) => ({ orderId, detail: `still ${status}` }));
+  return { checked: facts.orders.size, violations };
+}

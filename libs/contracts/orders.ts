@@ -1,0 +1,117 @@
+/** The shapes of the public HTTP API (DESIGN §8), once. Amounts are integers in paise, never floats. */
+import { z } from 'zod';
+
+/** An amount of money in minor units. The bound keeps every sum of a storm exact in a JavaScript number. */
+export const paise = z.int().min(0).max(1_000_000_000);
+
+export const quantityMax = 50;
+export const itemsMax = 20;
+
+export const items = z
+  .array(z.object({ dishId: z.string().min(1).max(60), quantity: z.int().min(1).max(quantityMax) }))
+  .min(1)
+  .max(itemsMax);
+export type Items = z.output<typeof items>;
+
+export const faultActions = ['refuse', 'error', 'delay'] as const;
+
+/** A fault that one order carries with it: `{"at":"inventory.reserve","do":"refuse"}`. */
+export const orderFault = z.strictObject({
+  at: z.string().regex(/^[a-z]+\.[a-z-]+$/, 'expected a fault point such as inventory.reserve'),
+  do: z.enum(faultActions),
+  /** How long a delay lasts, in milliseconds. */
+  ms: z.int().min(1).max(60_000).optional(),
+  /** How many attempts an error spoils, counted from the first. */
+  times: z.int().min(1).max(20).optional(),
+});
+export type OrderFault = z.output<typeof orderFault>;
+
+export const protocols = ['saga', '2pc'] as const;
+
+export const placeOrderBody = z.strictObject({
+  customerId: z.string().min(1).max(60),
+  city: z.string().min(1).max(60),
+  items: items.refine((list) => new Set(list.map((item) => item.dishId)).size === list.length, {
+    message: 'a dish may stand in one line only',
+  }),
+  protocol: z.enum(protocols).default('saga'),
+  faults: z.array(orderFault).max(8).default([]),
+});
+export type PlaceOrderBody = z.output<typeof placeOrderBody>;
+
+export const orderStatuses = ['PENDING', 'CONFIRMED', 'DISPATCHED', 'CANCELLING', 'CANCELLED'] as const;
+export type OrderStatus = (typeof orderStatuses)[number];
+export const endStatuses: readonly OrderStatus[] = ['DISPATCHED', 'CANCELLED'];
+
+export const order = z.object({
+  orderId: z.uuid(),
+  status: z.enum(orderStatuses),
+  protocol: z.enum(protocols),
+  customerId: z.string(),
+  city: z.string(),
+  items,
+  total: paise,
+  /** Why it was cancelled; null while it stands. */
+  reason: z.string().nullable(),
+  traceId: z.string(),
+  createdAt: z.iso.datetime(),
+  endedAt: z.iso.datetime().nullable(),
+});
+export type Order = z.output<typeof order>;
+
+export const listOf = <T extends z.ZodType>(item: T) =>
+  z.object({ items: z.array(item), nextCursor: z.string().nullable() });
+
+export const orderListQuery = z.strictObject({
+  status: z.enum(orderStatuses).optional(),
+  cursor: z.string().max(100).optional(),
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+});
+
+export const listQuery = z.strictObject({
+  cursor: z.string().max(100).optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(200),
+});
+
+export const wallet = z.object({ customerId: z.string(), balance: z.int().min(0) });
+export const stockItem = z.object({
+  dishId: z.string(),
+  name: z.string(),
+  price: paise,
+  free: z.int().min(0),
+  reserved: z.int().min(0),
+});
+export const courier = z.object({
+  courierId: z.string(),
+  name: z.string(),
+  city: z.string(),
+  assigned: z.int().min(0),
+});
+export const notification = z.object({
+  notificationId: z.uuid(),
+  orderId: z.uuid(),
+  customerId: z.string(),
+  kind: z.string(),
+  text: z.string(),
+  createdAt: z.iso.datetime(),
+});
+
+export const stepOutcomes = ['done', 'refused', 'empty', 'barred'] as const;
+
+/** One line of an order's story. `type` is null where a step said nothing (a notification, a bar). */
+export const timelineItem = z.object({
+  lamport: z.int(),
+  type: z.string().nullable(),
+  service: z.string(),
+  step: z.string(),
+  outcome: z.enum(stepOutcomes),
+  reason: z.string().nullable(),
+  attempt: z.int(),
+  time: z.iso.datetime(),
+  eventId: z.uuid().nullable(),
+  causationId: z.uuid().nullable(),
+});
+export type TimelineItem = z.output<typeof timelineItem>;
+
+export const orderParams = z.object({ orderId: z.uuid() });
+export const cancelBody = z.strictObject({ reason: z.string().min(1).max(120).optional() }).default({});

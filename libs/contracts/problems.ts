@@ -1,0 +1,58 @@
+/**
+ * Every error that the HTTP API can answer with, once (RFC 9457 `application/problem+json`). The code is
+ * the contract; the detail is for people. Documented in docs/problems.md, which is generated from here.
+ */
+export const problems = {
+  'invalid-request': { status: 400, title: 'The request does not fit its schema' },
+  'invalid-json': { status: 400, title: 'The body is not JSON' },
+  'invalid-url': { status: 400, title: 'The URL is malformed' },
+  'invalid-cursor': { status: 400, title: 'The cursor is not one of ours' },
+  'invalid-idempotency-key': { status: 400, title: 'The Idempotency-Key is not usable' },
+  'unknown-dish': { status: 422, title: 'No such dish is on the menu' },
+  'unknown-city': { status: 422, title: 'We do not deliver to that city' },
+  'unknown-fault-point': { status: 422, title: 'No fault point has that name' },
+  'order-too-large': { status: 422, title: 'The order costs more than an order may' },
+  'idempotency-key-reused': { status: 422, title: 'That Idempotency-Key was used with another body' },
+  'idempotency-key-in-flight': { status: 409, title: 'A request with that Idempotency-Key is in flight' },
+  'order-refused': { status: 422, title: 'The order was refused at the door' },
+  'order-already-dispatched': { status: 409, title: 'The order is dispatched and cannot be cancelled' },
+  'not-found': { status: 404, title: 'There is nothing here' },
+  'method-not-allowed': { status: 405, title: 'That method is not allowed here' },
+  'body-too-large': { status: 413, title: 'The body is too large' },
+  'unsupported-media-type': { status: 415, title: 'The body must be application/json' },
+  'forbidden-origin': { status: 403, title: 'Faults are set from this machine only' },
+  'faults-off': { status: 403, title: 'Fault injection is off' },
+  'faults-changed': { status: 409, title: 'Somebody else changed the faults meanwhile' },
+  'protocol-not-available': { status: 422, title: 'That protocol is not available' },
+  'too-many-requests': { status: 429, title: 'Too many requests' },
+  'service-unavailable': { status: 503, title: 'A part of the lab cannot be reached' },
+  'internal-error': { status: 500, title: 'Something is wrong on our side' },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+export type ProblemCode = keyof typeof problems;
+export type FieldError = { field: string; message: string };
+
+export const problemContentType = 'application/problem+json';
+
+/** An answer that is not a success. Thrown in routes, turned into problem+json in one place. */
+export class Problem extends Error {
+  readonly code: ProblemCode;
+  readonly errors: FieldError[];
+  constructor(code: ProblemCode, detail?: string, options: { errors?: FieldError[]; cause?: unknown } = {}) {
+    super(detail ?? problems[code].title, { cause: options.cause });
+    this.name = 'Problem';
+    this.code = code;
+    this.errors = options.errors ?? [];
+  }
+
+  get status(): number {
+    return problems[this.code].status;
+  }
+
+  toBody() {
+    const { status, title } = problems[this.code];
+    const detail = this.message === title ? {} : { detail: this.message };
+    const errors = this.errors.length > 0 ? { errors: this.errors } : {};
+    return { type: `/problems/${this.code}`, title, status, code: this.code, ...detail, ...errors };
+  }
+}

@@ -1,0 +1,24 @@
+/** What a person or the clock asks of a service directly, and the data that comes with it. */
+import type { Items } from './orders.ts';
+
+export type RequestData = {
+  'request:place-order': PlaceOrder;
+  'request:cancel-order': { reason: string };
+  'request:deadline': { reason: string };
+};
+
+export type RequestName = keyof RequestData;
+
+/** An order as it was accepted at the door: parsed, priced and stamped. */
+export type PlaceOrder = {
+  customerId: string;
+  city: string;
+  items: Items;
+  total: number;
+  traceparent: string;
+  faults: string | undefined;
+  /** SHA-256 of the parsed body: tells a repeat from another order under the same Idempotency-Key. */
+  bodyHash: string;
+  createdAt: Date;
+  deadline: Date;
+};

@@ -1,0 +1,32 @@
+/** One pool per process. Every wait that PostgreSQL could impose on us has a bound here. */
+import pg from 'pg';
+
+// bigint columns hold paise and counts that stay far below 2^53, so they travel as JavaScript numbers.
+pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+
+export type PoolOptions = {
+  /** Shown in pg_stat_activity. */
+  name: string;
+  connectionsMax?: number;
+  lockTimeoutMs?: number;
+  statementTimeoutMs?: number;
+  onError: (error: Error) => void;
+};
+
+export function createPool(connectionString: string, options: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString,
+    application_name: options.name,
+    max: options.connectionsMax ?? 8,
+    // Statements that do not need each other's answers leave in one flight; see transaction.ts.
+    pipeline: true,
+    connectionTimeoutMillis: 5_000,
+    idleTimeoutMillis: 30_000,
+    statement_timeout: options.statementTimeoutMs ?? 15_000,
+    lock_timeout: options.lockTimeoutMs ?? 5_000,
+    idle_in_transaction_session_timeout: 30_000,
+  } as pg.PoolConfig);
+  // An idle connection that the server ends is reported here; the pool replaces it by itself.
+  pool.on('error', options.onError);
+  return pool;
+}

@@ -1,0 +1,36 @@
+/** A service's configuration: environment only, parsed once at the edge. */
+import { z } from 'zod';
+
+const onOff = z.enum(['on', 'off']).transform((value) => value === 'on');
+
+export const commonConfig = z.object({
+  SERVICE_HOST: z.string().default('127.0.0.1'),
+  SERVICE_PORT: z.coerce.number().int().min(1).max(65_535),
+  NATS_URL: z.string().min(1),
+  NATS_MONITOR_URL: z.url().optional(),
+  NATS_UNSAFE: z.enum(['0', '1']).default('0'),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  /** Fault injection: on in the lab, off in a deployment. */
+  FAULTS: onOff.default(false),
+});
+
+export const serviceConfig = commonConfig.extend({
+  DATABASE_URL: z.string().min(1),
+  DATABASE_CONNECTIONS_MAX: z.coerce.number().int().min(2).max(100).default(8),
+  /** Fills empty tables with the lab's data. */
+  LAB_DATA: onOff.default(false),
+  /** After this long an order that has not ended is cancelled. */
+  ORDER_DEADLINE_MS: z.coerce.number().int().min(100).default(30_000),
+});
+
+export type ServiceConfig = z.output<typeof serviceConfig>;
+
+/** Stops the process with one line per bad variable; the values are not shown, they may be secrets. */
+export function readConfig<Schema extends z.ZodType>(schema: Schema): z.output<Schema> {
+  const parsed = schema.safeParse(process.env);
+  if (parsed.success) return parsed.data;
+  for (const issue of parsed.error.issues) {
+    process.stderr.write(`environment: ${issue.path.join('.')}: ${issue.message}\n`);
+  }
+  process.exit(2);
+}

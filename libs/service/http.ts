@@ -1,0 +1,93 @@
+/** The HTTP surface that every process has: one error format, bounded requests, health and metrics. */
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+} from 'fastify';
+import type { z } from 'zod';
+import { type FieldError, Problem, type ProblemCode, problemContentType } from '#libs/contracts/problems.ts';
+
+const bodyBytesMax = 64 * 1024;
+const requestTimeoutMs = 40_000;
+const keepAliveTimeoutMs = 30_000;
+
+export type Health = { ready: boolean; detail: Record<string, string> };
+
+export type HttpOptions = {
+  logger: FastifyBaseLogger;
+  health(): Promise<Health>;
+  metrics(): Promise<string>;
+};
+
+export function createHttp({ logger, health, metrics }: HttpOptions): FastifyInstance {
+  const app = Fastify({
+    loggerInstance: logger,
+    disableRequestLogging: true,
+    bodyLimit: bodyBytesMax,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: keepAliveTimeoutMs,
+    // A malformed URL never reaches a route or the error handler; it must look like any other problem.
+    frameworkErrors: (error, _request, reply) => sendProblem(reply as FastifyReply, toProblem(error)),
+  });
+  app.setErrorHandler((error, request, reply) => {
+    const problem = toProblem(error);
+    if (problem.status >= 500) request.log.error({ err: error, code: problem.code }, 'request failed');
+    return sendProblem(reply, problem);
+  });
+  app.setNotFoundHandler((_request, reply) => sendProblem(reply, new Problem('not-found')));
+
+  app.get('/livez', async () => ({ live: true }));
+  app.get('/readyz', async (_request, reply) => {
+    const state = await health();
+    return reply.code(state.ready ? 200 : 503).send(state);
+  });
+  app.get('/metrics', async (_request, reply) => {
+    reply.type('text/plain; version=0.0.4');
+    return metrics();
+  });
+  return app;
+}
+
+export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+  const body = problem.toBody();
+  return reply.code(body.status).type(problemContentType).send(JSON.stringify(body));
+}
+
+/** Parses any part of a request; a refusal names every field that does not fit. */
+export function parse<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const errors: FieldError[] = parsed.error.issues.map((issue) => ({
+    field: issue.path.join('.') || (issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : '(whole)'),
+    message: issue.message,
+  }));
+  throw new Problem('invalid-request', undefined, { errors });
+}
+
+/** Fastify's own refusals, by status: it answers before any route of ours runs. */
+const codesOfStatus: Record<number, ProblemCode> = {
+  400: 'invalid-request',
+  404: 'not-found',
+  405: 'method-not-allowed',
+  413: 'body-too-large',
+  415: 'unsupported-media-type',
+  429: 'too-many-requests',
+  503: 'service-unavailable',
+};
+
+const codesOfFastify: Record<string, ProblemCode> = {
+  FST_ERR_BAD_URL: 'invalid-url',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'invalid-json',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid-json',
+};
+
+function toProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  const { code = '', statusCode = 500 } = error as { code?: string; statusCode?: number };
+  const known =
+    codesOfFastify[code] ?? (error instanceof SyntaxError ? 'invalid-json' : codesOfStatus[statusCode]);
+  return new Problem(known ?? 'internal-error', undefined, { cause: error });
+}
+
+export type { FastifyInstance, FastifyReply, FastifyRequest };

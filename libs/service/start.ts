@@ -1,0 +1,165 @@
+/**
+ * Starts a service from its definition: configuration → database → broker → driver → HTTP, and stops it in
+ * reverse, so that nothing is taken in that cannot be finished.
+ */
+import { randomUUIDv7 } from 'node:crypto';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import { pino } from 'pino';
+import { createInjectorFor } from '#libs/faults/start.ts';
+import { connectNats } from '#libs/nats/connect.ts';
+import { consume } from '#libs/nats/consume.ts';
+import { createPublisher } from '#libs/nats/publish.ts';
+import { ensureStreams } from '#libs/nats/streams.ts';
+import { migrate } from '#libs/postgres/migrate.ts';
+import { createPool } from '#libs/postgres/pool.ts';
+import { runThenCommit } from '#libs/postgres/transaction.ts';
+import { receive } from '#libs/step/delivery.ts';
+import { createOutboxPublisher } from '#libs/step/outbox-publisher.ts';
+import { startRelay } from '#libs/step/relay.ts';
+import { createSagaDriver, pointOf } from '#libs/step/saga-driver.ts';
+import type { Verdict } from '#libs/step/transact.ts';
+import { traceBatch, traceNothing } from '#libs/telemetry/batch-trace.ts';
+import { traceFields } from '#libs/telemetry/log-fields.ts';
+import { tracingOn } from '#libs/telemetry/register.ts';
+import { readConfig, serviceConfig } from './config.ts';
+import type { ServiceContext, ServiceDefinition } from './definition.ts';
+import { createHttp } from './http.ts';
+import { journalRoutes } from './journal-routes.ts';
+import { createMetrics } from './metrics.ts';
+import { createRequester } from './requests.ts';
+import { stopOnSignal } from './stop.ts';
+
+export async function start(service: ServiceDefinition): Promise<void> {
+  const { name } = service;
+  const config = readConfig(serviceConfig);
+  const log = pino({ name, level: config.LOG_LEVEL, mixin: traceFields });
+  const metrics = createMetrics(name);
+  const now = () => new Date();
+  const onTrouble = (error: unknown, what: string) => log.warn({ err: error }, what);
+
+  const pool = createPool(config.DATABASE_URL, {
+    name,
+    connectionsMax: config.DATABASE_CONNECTIONS_MAX,
+    onError: (error) => onTrouble(error, 'an idle database connection ended'),
+  });
+  await migrate(pool, service.migrations);
+  if (config.LAB_DATA) await runThenCommit(pool, service.seed);
+
+  const connection = await connectNats({
+    url: config.NATS_URL,
+    name,
+    monitorUrl: config.NATS_MONITOR_URL,
+    unsafe: config.NATS_UNSAFE === '1',
+  });
+  const manager = await ensureStreams(connection);
+  const publish = createPublisher(connection);
+  const injector = await createInjectorFor(connection, config.FAULTS, (point, action) => {
+    metrics.faults.inc({ point, action });
+    log.warn({ point, action }, 'injected fault fired');
+  });
+
+  const publisher = createOutboxPublisher({ pool, publish, now, onTrouble });
+  const driver = createSagaDriver({
+    service: name,
+    pool,
+    publisher,
+    injector,
+    // Crash faults join the registry later; until then no point needs to be reached.
+    reach: undefined,
+    traceBatch: tracingOn ? traceBatch : traceNothing,
+    now,
+    newId: randomUUIDv7,
+    onTrouble,
+    onBatch(verdicts: readonly Verdict[]) {
+      metrics.batchSize.observe(verdicts.length);
+      for (const { intent, standing, outcome } of verdicts) {
+        const became = standing === 'applied' ? (outcome?.outcome ?? 'done') : standing;
+        metrics.steps.inc({ step: pointOf(intent), outcome: became });
+      }
+    },
+  });
+  const relay = startRelay({
+    pool,
+    publish,
+    now,
+    onTrouble,
+    onRelayed(messages) {
+      metrics.relayed.inc(messages);
+      log.info({ messages }, 'the relay published what was left over');
+    },
+  });
+
+  const context: ServiceContext = {
+    config,
+    log,
+    db: drizzle(pool, { casing: 'snake_case' }),
+    connection,
+    request: createRequester(service.reactions, driver),
+  };
+  const background = service.background?.(context);
+
+  const fromBus = service.reactions.filter(({ on }) => !on.startsWith('request:'));
+  const reactions = new Map(fromBus.map((reaction) => [reaction.on as string, reaction]));
+  const delivery = {
+    service: name,
+    reactions,
+    publish,
+    onTrouble,
+    onDeadLetter(reason: string, events: number) {
+      metrics.deadLetters.inc(events);
+      log.error({ reason, events }, 'dead-lettered');
+    },
+    onStuck(error: unknown, orderId: string, attempt: number) {
+      metrics.stuck.inc();
+      log.error({ err: error, orderId, attempt }, 'an undo is stuck; it is retried for ever');
+    },
+  };
+  const consumer = await consume({
+    connection,
+    manager,
+    durable: name,
+    subjects: [...reactions.keys()],
+    onMessage(message) {
+      const { items, settled } = receive(message, delivery);
+      driver.submit(items);
+      return settled;
+    },
+    onTrouble: (error) => onTrouble(error, 'the consumer starts again'),
+  });
+
+  const app = createHttp({
+    logger: log,
+    async health() {
+      const database = await pool.query('select 1').then(
+        () => 'up',
+        (error: Error) => `down: ${error.message}`,
+      );
+      const broker = connection.isClosed()
+        ? 'closed'
+        : await connection.rtt().then(
+            () => 'up',
+            () => 'down',
+          );
+      return { ready: database === 'up' && broker === 'up', detail: { database, broker } };
+    },
+    async metrics() {
+      metrics.waiting.set(driver.waiting());
+      return metrics.registry.metrics();
+    },
+  });
+  journalRoutes(app, service, context);
+  service.routes(app, context);
+  await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
+  log.info({ port: config.SERVICE_PORT }, 'ready');
+
+  stopOnSignal(log, [
+    () => app.close(),
+    () => consumer.stop(),
+    () => background?.stop(),
+    () => driver.stop(),
+    () => relay.stop(),
+    () => injector.stop(),
+    () => connection.drain(),
+    () => pool.end(),
+  ]);
+}

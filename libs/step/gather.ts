@@ -1,0 +1,57 @@
+/**
+ * While one batch is in its transaction the next one gathers. There is no linger timer: an idle lane starts
+ * at once with what it has, and a busy one finds its next batch waiting (measured in
+ * anchors/performance.md: a linger of 1 ms only costs).
+ */
+export type Gatherer<Item> = {
+  push(items: readonly Item[]): void;
+  /** Items waiting, not counting the batch under way. */
+  waiting(): number;
+  /** Resolves when nothing waits and nothing is under way. */
+  idle(): Promise<void>;
+};
+
+export function gather<Item>(options: {
+  batchMax: number;
+  /** A batch holds a key once: the second waits for the next batch, which sees what the first one did. */
+  keyOf(item: Item): string;
+  /** Must not throw: it settles its items itself. */
+  run(batch: Item[]): Promise<void>;
+}): Gatherer<Item> {
+  let queue: Item[] = [];
+  let running: Promise<void> | null = null;
+
+  const takeBatch = (): Item[] => {
+    const keys = new Set<string>();
+    const batch: Item[] = [];
+    const left: Item[] = [];
+    let next = 0;
+    for (; next < queue.length && batch.length < options.batchMax; next++) {
+      const item = queue[next] as Item;
+      const key = options.keyOf(item);
+      if (keys.has(key)) left.push(item);
+      else batch.push(item);
+      keys.add(key);
+    }
+    queue = left.concat(queue.slice(next));
+    return batch;
+  };
+
+  const loop = async () => {
+    while (queue.length > 0) await options.run(takeBatch());
+    running = null;
+  };
+
+  return {
+    push(items) {
+      for (const item of items) queue.push(item);
+      // A macrotask, so that everything that arrived in this turn of the event loop joins the first batch.
+      if (!running && queue.length > 0)
+        running = new Promise<void>((resolve) => setImmediate(resolve)).then(loop);
+    },
+    waiting: () => queue.length,
+    idle: async () => {
+      while (running) await running;
+    },
+  };
+}

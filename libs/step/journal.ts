@@ -1,0 +1,122 @@
+/**
+ * The journal in SQL. Entries are claimed sorted by key, so that two batches cannot deadlock each other, and
+ * before any business row is locked, so that all transactions take their locks in one order.
+ *
+ * The barrier is DTM's (https://en.dtm.pub/practice/barrier): an undo first inserts the *forward* entry. If
+ * that succeeds the step never ran (empty compensation) and a late one will find the entry (hanging). A
+ * forward transaction that is still open makes the insert wait, so there is no check-then-act race.
+ */
+import { columns, statement } from '#libs/postgres/statement.ts';
+import type { Tx } from '#libs/postgres/transaction.ts';
+
+export type Direction = 'do' | 'undo';
+export type EntryOutcome = 'done' | 'refused' | 'empty' | 'barred';
+
+export type Entry = {
+  orderId: string;
+  step: string;
+  direction: Direction;
+  outcome: EntryOutcome;
+  reason: string | null;
+  eventId: string | null;
+  eventType: string | null;
+  lamport: number;
+  causationId: string;
+  attempt: number;
+  recordedAt: Date;
+};
+
+export type EntryKey = Pick<Entry, 'orderId' | 'step' | 'direction'>;
+
+export const keyOf = ({ orderId, step, direction }: EntryKey): string => `${orderId}/${step}/${direction}`;
+
+const insertEntries = statement<EntryKey>(`
+  insert into journal (order_id, step, direction, outcome, reason, event_id, event_type, lamport,
+                       causation_id, attempt, recorded_at)
+  select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+                       $8::int[], $9::uuid[], $10::int[], $11::timestamptz[])
+  on conflict do nothing
+  returning order_id as "orderId", step, direction`);
+
+/** Inserts the entries; gives the keys of those that were not there. What is missing is a repeat or barred. */
+export async function claim(tx: Tx, entries: readonly Entry[]): Promise<Set<string>> {
+  const sorted = [...entries].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  const rows = await insertEntries(
+    tx,
+    ...columns(sorted, [
+      'orderId',
+      'step',
+      'direction',
+      'outcome',
+      'reason',
+      'eventId',
+      'eventType',
+      'lamport',
+      'causationId',
+      'attempt',
+      'recordedAt',
+    ]),
+  );
+  return new Set(rows.map(keyOf));
+}
+
+const selectForward = statement<{ orderId: string; step: string; outcome: EntryOutcome; lamport: number }>(`
+  select j.order_id as "orderId", j.step, j.outcome, j.lamport
+  from unnest($1::uuid[], $2::text[]) as wanted (order_id, step)
+  join journal j on j.order_id = wanted.order_id and j.step = wanted.step and j.direction = 'do'`);
+
+/** How the forward steps ended that these undos are about. */
+export async function recallForward(
+  tx: Tx,
+  undos: readonly EntryKey[],
+): Promise<Map<string, { outcome: EntryOutcome; lamport: number }>> {
+  const rows = await selectForward(tx, ...columns(undos, ['orderId', 'step']));
+  return new Map(rows.map((row) => [keyOf({ ...row, direction: 'do' }), row]));
+}
+
+const selectLatest = statement<{ orderId: string; lamport: number }>(`
+  select order_id as "orderId", max(lamport) as lamport from journal
+  where order_id = any($1::uuid[]) and causation_id <> all($2::uuid[]) group by order_id`);
+
+/** The highest logical time that this service knows of these orders, these very requests left aside. */
+export async function recallLamports(
+  tx: Tx,
+  orderIds: readonly string[],
+  requestIds: readonly string[],
+): Promise<Map<string, number>> {
+  const rows = await selectLatest(tx, orderIds, requestIds);
+  return new Map(rows.map((row) => [row.orderId, row.lamport]));
+}
+
+const updateEntries = statement(`
+  update journal j set outcome = u.outcome, reason = u.reason, event_id = u.event_id,
+                       event_type = u.event_type, lamport = u.lamport
+  from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::int[])
+    as u (order_id, step, direction, outcome, reason, event_id, event_type, lamport)
+  where j.order_id = u.order_id and j.step = u.step and j.direction = u.direction`);
+
+/** Corrects entries that did not end as they were claimed. Entries are claimed as done: most of them are. */
+export async function correct(tx: Tx, entries: readonly Entry[]): Promise<void> {
+  await updateEntries(
+    tx,
+    ...columns(entries, [
+      'orderId',
+      'step',
+      'direction',
+      'outcome',
+      'reason',
+      'eventId',
+      'eventType',
+      'lamport',
+    ]),
+  );
+}
+
+const selectOrder = statement<Entry>(`
+  select order_id as "orderId", step, direction, outcome, reason, event_id as "eventId",
+         event_type as "eventType", lamport, causation_id as "causationId", attempt,
+         recorded_at as "recordedAt"
+  from journal where order_id = $1 order by lamport, recorded_at`);
+
+/** All that this service did about one order. */
+export const entriesOf = (db: Parameters<typeof selectOrder>[0], orderId: string) => selectOrder(db, orderId);

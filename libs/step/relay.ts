@@ -1,0 +1,74 @@
+/**
+ * Publishes what nobody published: rows that a crash, or a broker that did not answer, left behind. Any
+ * number of relays may run; each row is claimed by one. It also forgets rows past their retention.
+ */
+import type pg from 'pg';
+import type { Publish } from '#libs/nats/publish.ts';
+import { runThenCommit } from '#libs/postgres/transaction.ts';
+import { claimUnpublished, forgetPublished, markPublished } from './outbox.ts';
+
+const tickMs = 500;
+/** Far above a healthy publish and the publisher's quiet time. */
+const patienceMs = 2_000;
+const rowsMax = 200;
+const retentionMs = 24 * 60 * 60 * 1_000;
+const forgetEveryTicks = 120;
+
+export type Relay = { stop(): Promise<void> };
+
+export function startRelay(options: {
+  pool: pg.Pool;
+  publish: Publish;
+  now(): Date;
+  onRelayed(messages: number): void;
+  onTrouble(error: unknown, what: string): void;
+}): Relay {
+  const { pool, publish, now, onRelayed, onTrouble } = options;
+  let stopping = false;
+  let wake: (() => void) | undefined;
+
+  const relayOnce = async (): Promise<number> => {
+    const olderThan = new Date(now().getTime() - patienceMs);
+    return runThenCommit(pool, async (tx) => {
+      const rows = await claimUnpublished(tx, olderThan, rowsMax);
+      if (rows.length === 0) return 0;
+      const results = await Promise.allSettled(rows.map((row) => publish(row)));
+      const stored = rows.filter((_, index) => results[index]?.status === 'fulfilled');
+      await markPublished(
+        tx,
+        stored.map((row) => row.messageId),
+        now(),
+      );
+      return stored.length;
+    });
+  };
+
+  const loop = async () => {
+    for (let tick = 1; !stopping; tick++) {
+      try {
+        const relayed = await relayOnce();
+        if (relayed > 0) onRelayed(relayed);
+        if (tick % forgetEveryTicks === 0) {
+          const before = new Date(now().getTime() - retentionMs);
+          await runThenCommit(pool, (tx) => forgetPublished(tx, before, rowsMax));
+        }
+        if (relayed === rowsMax) continue;
+      } catch (error) {
+        onTrouble(error, 'the relay tries again');
+      }
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, tickMs);
+      });
+    }
+  };
+  const running = loop();
+
+  return {
+    async stop() {
+      stopping = true;
+      wake?.();
+      await running;
+    },
+  };
+}

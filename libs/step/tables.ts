@@ -1,0 +1,48 @@
+/** The two tables that every service has beside its own: what it did, and what it has to say. */
+import { sql } from 'drizzle-orm';
+import { check, index, integer, pgTable, primaryKey, text, timestamp, uuid } from 'drizzle-orm/pg-core';
+
+/**
+ * The journal: idempotency key, barrier and audit in one. One row per order, step and direction, written in
+ * the step's own transaction. `barred` is a forward step that never ran and never may; `empty` is an undo
+ * that found nothing to undo.
+ */
+export const journal = pgTable(
+  'journal',
+  {
+    orderId: uuid().notNull(),
+    step: text().notNull(),
+    direction: text({ enum: ['do', 'undo'] }).notNull(),
+    outcome: text({ enum: ['done', 'refused', 'empty', 'barred'] }).notNull(),
+    reason: text(),
+    /** The event that this entry decided; null where it said nothing. */
+    eventId: uuid(),
+    eventType: text(),
+    lamport: integer().notNull(),
+    causationId: uuid().notNull(),
+    attempt: integer().notNull(),
+    recordedAt: timestamp({ withTimezone: true }).notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.orderId, table.step, table.direction] }),
+    check('journal_direction', sql`${table.direction} in ('do', 'undo')`),
+    check('journal_outcome', sql`${table.outcome} in ('done', 'refused', 'empty', 'barred')`),
+  ],
+);
+
+/**
+ * The outbox: one row is one message. The row's id is the message id, so that the broker recognises a
+ * repeat. Rows stay after they are published, to feed a broker that lost its tail (DESIGN §7).
+ */
+export const outbox = pgTable(
+  'outbox',
+  {
+    messageId: uuid().primaryKey(),
+    subject: text().notNull(),
+    events: integer().notNull(),
+    body: text().notNull(),
+    createdAt: timestamp({ withTimezone: true }).notNull(),
+    publishedAt: timestamp({ withTimezone: true }),
+  },
+  (table) => [index('outbox_unpublished').on(table.createdAt).where(sql`${table.publishedAt} is null`)],
+);

@@ -1,0 +1,233 @@
+/**
+ * One transaction for a whole batch of causes, whatever its size: claim the journal entries, lock, decide
+ * and write the steps, record what they decided, append the events. Neither COMMIT nor publish is here, so
+ * both endings (saga driver, 2PC participant) can stand on it.
+ */
+import {
+  type EventType,
+  eventsPerMessageMax,
+  eventTypes,
+  type SagaEvent,
+  type ServiceName,
+} from '#libs/contracts/events.ts';
+import type { Tx } from '#libs/postgres/transaction.ts';
+import { claim, correct, type Entry, keyOf, recallForward, recallLamports } from './journal.ts';
+import { append, type OutboxMessage } from './outbox.ts';
+import type { Cause, Reaction } from './reaction.ts';
+import { type Outcome, refused, type Undo } from './step.ts';
+
+export type Intent = {
+  reaction: Reaction;
+  cause: Cause;
+  attempt: number;
+  /** An injected refusal: the step is not asked. */
+  refusal?: string;
+  /** An injected error: the step throws, and with it the whole batch. */
+  sabotage?: Error;
+};
+
+/** `applied`: the step ran. `empty`: an undo with nothing to undo. `repeat`: in the journal before; no effect. */
+export type Verdict = {
+  intent: Intent;
+  standing: 'applied' | 'empty' | 'repeat';
+  outcome: Outcome<unknown> | null;
+  event: SagaEvent | null;
+};
+
+/** Clock and ids are injected, so that a simulation can replay them. */
+export type Tools = {
+  service: ServiceName;
+  now(): Date;
+  newId(): string;
+  /** The trace context that an event of this intent is sent with. */
+  traceparentFor(intent: Intent, type: EventType): string;
+};
+
+type Work = Verdict & { entry: Entry; lamportMin: number };
+
+/** Each order may occur once in a batch: the steps decide from what was locked at the start. */
+export async function transact(
+  tx: Tx,
+  intents: readonly Intent[],
+  tools: Tools,
+): Promise<{ verdicts: Verdict[]; messages: OutboxMessage[] }> {
+  const now = tools.now();
+  const works = await claimAll(tx, intents, tools, now);
+  const fresh = works.filter((work) => work.standing !== 'repeat');
+  const toRun = fresh.filter((work) => work.standing === 'applied');
+  await runSteps(tx, toRun, now);
+  await readClocks(tx, fresh);
+
+  const corrections = fresh.filter((work) => settle(work, tools, now)).map((work) => work.entry);
+  const messages = packMessages(fresh, tools, now);
+  if (corrections.length > 0) tx.write(correct(tx, corrections));
+  if (messages.length > 0) tx.write(append(tx, messages));
+  return { verdicts: works, messages };
+}
+
+/** Claims the entries as the common case would leave them: done, with its event. The rest is corrected. */
+async function claimAll(tx: Tx, intents: readonly Intent[], tools: Tools, now: Date): Promise<Work[]> {
+  const works = intents.map((intent) => claimOf(intent, tools, now));
+  const bars = works.filter((work) => work.entry.direction === 'undo').map((work) => barOf(work.entry));
+  const claimed = await claim(tx, [...works.map((work) => work.entry), ...bars]);
+
+  const undos = works.filter((work) => work.entry.direction === 'undo');
+  const toRecall = undos.filter((work) => !claimed.has(keyOf(barOf(work.entry))));
+  const forward =
+    toRecall.length > 0
+      ? await recallForward(
+          tx,
+          toRecall.map(({ entry }) => entry),
+        )
+      : new Map<string, { outcome: string; lamport: number }>();
+
+  for (const work of works) {
+    if (!claimed.has(keyOf(work.entry))) {
+      work.standing = 'repeat';
+    } else if (work.entry.direction === 'undo') {
+      const before = forward.get(keyOf({ ...work.entry, direction: 'do' }));
+      work.standing = before?.outcome === 'done' ? 'applied' : 'empty';
+      work.lamportMin = before?.lamport ?? 0;
+    }
+  }
+  return works;
+}
+
+function claimOf(intent: Intent, tools: Tools, now: Date): Work {
+  const { reaction, cause, attempt } = intent;
+  const entry: Entry = {
+    orderId: cause.orderId,
+    step: reaction.step.name,
+    direction: reaction.direction,
+    outcome: 'done',
+    reason: null,
+    eventId: reaction.done ? tools.newId() : null,
+    eventType: reaction.done?.say ?? null,
+    lamport: cause.lamport + 1,
+    causationId: cause.id,
+    attempt,
+    recordedAt: now,
+  };
+  return { intent, standing: 'applied', outcome: null, event: null, entry, lamportMin: 0 };
+}
+
+/** The forward entry that an undo inserts first: if the step has not run, it never will. */
+function barOf(undo: Entry): Entry {
+  return { ...undo, direction: 'do', outcome: 'barred', eventId: null, eventType: null };
+}
+
+type Lock = Reaction['step']['lock'];
+
+/** Steps that share a lock (the order's) are locked in one call, so that one fixed order holds for all. */
+async function runSteps(tx: Tx, works: readonly Work[], at: Date): Promise<void> {
+  // By name, so that every transaction meets the locks of different steps in the same order too.
+  const asked = works
+    .filter(({ intent }) => intent.refusal === undefined)
+    .sort((a, b) => (a.entry.step < b.entry.step ? -1 : a.entry.step > b.entry.step ? 1 : 0));
+  for (const work of works) {
+    if (work.intent.sabotage) throw work.intent.sabotage;
+    if (work.intent.refusal !== undefined) work.outcome = refused(work.intent.refusal);
+  }
+  for (const [lock, group] of Map.groupBy(asked, ({ intent }): Lock => intent.reaction.step.lock)) {
+    const forward = group.filter(({ entry }) => entry.direction === 'do');
+    const undos = group.filter(({ entry }) => entry.direction === 'undo');
+    const locked = await lock(tx, forward.map(commandOf), undos.map(undoOf));
+    for (const [step, same] of Map.groupBy(forward, ({ intent }) => intent.reaction.step)) {
+      record(same, await step.perform(tx, same.map(commandOf), locked, at));
+    }
+    for (const [step, same] of Map.groupBy(undos, ({ intent }) => intent.reaction.step)) {
+      if (!step.undo) throw new Error(`${step.name} has no undo, but a reaction asks for it`);
+      record(same, await step.undo(tx, same.map(undoOf), locked, at));
+    }
+  }
+}
+
+const commandOf = ({ intent }: Work) => intent.reaction.command(intent.cause);
+const undoOf = (work: Work): Undo => ({ reason: '', ...commandOf(work) });
+
+function record(works: readonly Work[], outcomes: readonly Outcome<unknown>[]): void {
+  if (outcomes.length !== works.length) {
+    throw new Error(`a step was given ${works.length} commands and returned ${outcomes.length} outcomes`);
+  }
+  works.forEach((work, index) => {
+    work.outcome = outcomes[index] ?? null;
+  });
+}
+
+/** Read after the locks are held: what another transaction said about these orders is known by now. */
+async function readClocks(tx: Tx, works: readonly Work[]): Promise<void> {
+  const requests = works.filter(({ intent }) => intent.reaction.afterAllKnown);
+  if (requests.length === 0) return;
+  const earlier = requests.map(({ entry }) => entry.orderId);
+  const known = await recallLamports(
+    tx,
+    earlier,
+    requests.map(({ entry }) => entry.causationId),
+  );
+  for (const work of requests) work.lamportMin = known.get(work.entry.orderId) ?? 0;
+}
+
+/** Fills in the entry and the event. Says whether the entry differs from what was claimed. */
+function settle(work: Work, tools: Tools, now: Date): boolean {
+  const { intent, entry, outcome } = work;
+  const { reaction, cause } = intent;
+  const lamport = 1 + Math.max(cause.lamport, work.lamportMin);
+  const reason = outcome?.outcome === 'refused' ? outcome.reason : null;
+  const emission = reason === null ? reaction.done : reaction.refused;
+  const asClaimed = reason === null && work.standing === 'applied' && lamport === entry.lamport;
+  entry.lamport = lamport;
+  if (!asClaimed) {
+    entry.outcome = work.standing === 'empty' ? 'empty' : reason === null ? 'done' : 'refused';
+    entry.reason = reason;
+    entry.eventId = emission ? (entry.eventId ?? tools.newId()) : null;
+    entry.eventType = emission?.say ?? null;
+  }
+  if (emission && entry.eventId) {
+    const result = outcome?.outcome === 'done' ? outcome.result : undefined;
+    const data = emission.data({ cause, result, reason: reason ?? '' });
+    work.event = eventOf(intent, emission.say, entry.eventId, lamport, data, tools, now);
+  }
+  return !asClaimed;
+}
+
+function eventOf(
+  intent: Intent,
+  type: EventType,
+  id: string,
+  lamport: number,
+  data: object,
+  tools: Tools,
+  now: Date,
+): SagaEvent {
+  const { cause } = intent;
+  return {
+    specversion: '1.0',
+    id,
+    source: tools.service,
+    type,
+    subject: cause.orderId,
+    time: now.toISOString(),
+    // Parsed on the way out too: a producer that drifts fails here, not in every consumer.
+    data: eventTypes[type].data.parse(data),
+    traceparent: tools.traceparentFor(intent, type),
+    causationid: cause.id,
+    lamport,
+    customerid: cause.customerId,
+    dishids: cause.dishIds,
+    ...(cause.faults ? { faults: cause.faults } : {}),
+  } as SagaEvent;
+}
+
+/** One message for the events of one type, within the bound. */
+function packMessages(works: readonly Work[], tools: Tools, now: Date): OutboxMessage[] {
+  const said = works.flatMap(({ event }) => (event ? [event] : []));
+  const messages: OutboxMessage[] = [];
+  for (const [subject, events] of Map.groupBy(said, (event) => event.type)) {
+    for (let from = 0; from < events.length; from += eventsPerMessageMax) {
+      const chunk = events.slice(from, from + eventsPerMessageMax);
+      const body = JSON.stringify(chunk);
+      messages.push({ messageId: tools.newId(), subject, events: chunk.length, body, createdAt: now });
+    }
+  }
+  return messages;
+}

@@ -1,0 +1,35 @@
+/**
+ * The OpenTelemetry SDK, exporting by OTLP/HTTP. Instrumentations must be registered before the modules that
+ * they patch are loaded; pg and http are CommonJS, so require hooks suffice.
+ */
+import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
+import { PgInstrumentation } from '@opentelemetry/instrumentation-pg';
+import { NodeSDK } from '@opentelemetry/sdk-node';
+
+const exportTimeoutMs = '2000';
+const quietPaths = ['/livez', '/readyz', '/metrics'];
+
+process.env.OTEL_METRICS_EXPORTER ??= 'none';
+process.env.OTEL_LOGS_EXPORTER ??= 'none';
+process.env.OTEL_EXPORTER_OTLP_PROTOCOL ??= 'http/protobuf';
+process.env.OTEL_EXPORTER_OTLP_TIMEOUT ??= exportTimeoutMs;
+process.env.OTEL_BSP_EXPORT_TIMEOUT ??= exportTimeoutMs;
+process.env.OTEL_BSP_SCHEDULE_DELAY ??= '500';
+
+const sdk = new NodeSDK({
+  instrumentations: [
+    new HttpInstrumentation({
+      ignoreIncomingRequestHook: (request) => quietPaths.some((path) => (request.url ?? '').startsWith(path)),
+      // Every order's trace begins where a person came in; what a service asks for itself is no trace.
+      requireParentforOutgoingSpans: true,
+    }),
+    new PgInstrumentation({ requireParentSpan: true }),
+  ],
+});
+sdk.start();
+
+/** Sends what is left. Bounded and never rejects: a collector that is gone must not hold up a stop. */
+export async function shutdownTracing(): Promise<void> {
+  const bound = new Promise((resolve) => setTimeout(resolve, Number(exportTimeoutMs)).unref());
+  await Promise.race([sdk.shutdown().catch(() => {}), bound]);
+}

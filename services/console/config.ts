@@ -1,0 +1,20 @@
+import { z } from 'zod';
+import { commonConfig } from '#libs/service/config.ts';
+
+const database = z.string().min(1).optional();
+
+export const gatewayConfig = commonConfig.extend({
+  ORDER_URL: z.url(),
+  PAYMENT_URL: z.url(),
+  INVENTORY_URL: z.url(),
+  LOGISTICS_URL: z.url(),
+  NOTIFICATION_URL: z.url(),
+  /** Read-only access for the checker; without it `/api/invariants` says that it cannot look. */
+  ORDER_AUDIT_URL: database,
+  PAYMENT_AUDIT_URL: database,
+  INVENTORY_AUDIT_URL: database,
+  LOGISTICS_AUDIT_URL: database,
+  NOTIFICATION_AUDIT_URL: database,
+});
+
+export type GatewayConfig = z.output<typeof gatewayConfig>;

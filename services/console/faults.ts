@@ -1,0 +1,71 @@
+/** Faults from outside: set, counted and reset over HTTP, kept in the bucket that every service watches. */
+import { randomUUID } from 'node:crypto';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { Problem } from '#libs/contracts/problems.ts';
+import { type FaultBucket, openFaultBucket } from '#libs/faults/bucket.ts';
+import { type Fault, faultsBody } from '#libs/faults/fault.ts';
+import { faultFlaw, faultPoints } from '#libs/faults/points.ts';
+import { type FastifyInstance, type FastifyRequest, parse } from '#libs/service/http.ts';
+import type { GatewayConfig } from './config.ts';
+
+export async function faultRoutes(app: FastifyInstance, connection: NatsConnection, config: GatewayConfig) {
+  const bucket = config.FAULTS ? await openFaultBucket(connection) : undefined;
+
+  app.get('/api/faults', async (_request, reply) => {
+    const { revision, items } = await list(bucket);
+    reply.header('ETag', `"${revision}"`);
+    const points = Object.entries(faultPoints).map(([at, point]) => ({ at, ...point }));
+    return { items, nextCursor: null, on: bucket !== undefined, points };
+  });
+
+  app.put('/api/faults', async (request, reply) => {
+    const { items } = parse(faultsBody, request.body);
+    const faults = items.map((fault) => ({ ...fault, id: fault.id ?? randomUUID().slice(0, 8) }));
+    refuseFlawed(faults);
+    const written = await openTo(request, bucket).write(faults, readIfMatch(request));
+    if (!written) throw new Problem('faults-changed');
+    const state = await list(bucket);
+    reply.header('ETag', `"${state.revision}"`);
+    return { items: state.items, nextCursor: null };
+  });
+
+  app.delete('/api/faults', async (request, reply) => {
+    await openTo(request, bucket).write([]);
+    return reply.code(204).send();
+  });
+}
+
+async function list(bucket: FaultBucket | undefined) {
+  if (!bucket) return { revision: 0, items: [] };
+  const [{ revision, faults }, hits] = await Promise.all([bucket.read(), bucket.hits()]);
+  return { revision, items: faults.map((fault) => ({ ...fault, hits: hits.get(fault.id) ?? 0 })) };
+}
+
+function refuseFlawed(faults: readonly Fault[]): void {
+  const errors = faults.flatMap((fault, index) => {
+    const flaw = faultFlaw(fault);
+    return flaw ? [{ field: `items.${index}`, message: flaw }] : [];
+  });
+  if (errors.length > 0) throw new Problem('unknown-fault-point', undefined, { errors });
+  if (new Set(faults.map(({ id }) => id)).size !== faults.length) {
+    throw new Problem('invalid-request', 'two faults have one id', {
+      errors: [{ field: 'items', message: 'id' }],
+    });
+  }
+}
+
+/** Only when faults are on, from this machine, and not from a page of somebody else (DNS rebinding, CSRF). */
+function openTo(request: FastifyRequest, bucket: FaultBucket | undefined): FaultBucket {
+  if (!bucket) throw new Problem('faults-off');
+  const { origin, host } = request.headers;
+  const loopback = ['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(request.ip);
+  const ownName = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(host ?? '');
+  const ownPage = origin === undefined || origin === `http://${host}`;
+  if (!loopback || !ownName || !ownPage) throw new Problem('forbidden-origin');
+  return bucket;
+}
+
+function readIfMatch(request: FastifyRequest): number | undefined {
+  const match = /^"(\d+)"$/.exec(String(request.headers['if-match'] ?? ''));
+  return match ? Number(match[1]) : undefined;
+}

@@ -1,0 +1,55 @@
+/** The one public port: the API of DESIGN §8, most of it passed on to the service that owns the answer. */
+import { pino } from 'pino';
+import { connectNats } from '#libs/nats/connect.ts';
+import { readConfig } from '#libs/service/config.ts';
+import { createHttp } from '#libs/service/http.ts';
+import { createMetrics } from '#libs/service/metrics.ts';
+import { stopOnSignal } from '#libs/service/stop.ts';
+import { traceFields } from '#libs/telemetry/log-fields.ts';
+import { gatewayConfig } from './config.ts';
+import { deadLetterRoutes } from './dead-letters.ts';
+import { faultRoutes } from './faults.ts';
+import { invariantRoutes } from './invariants.ts';
+import { createUpstreams, passOn } from './pass-on.ts';
+import { timelineRoutes } from './timeline.ts';
+
+export async function startGateway(): Promise<void> {
+  const config = readConfig(gatewayConfig);
+  const log = pino({ name: 'gateway', level: config.LOG_LEVEL, mixin: traceFields });
+  const metrics = createMetrics('gateway');
+  const upstreams = createUpstreams(config);
+  const connection = await connectNats({
+    url: config.NATS_URL,
+    name: 'gateway',
+    monitorUrl: config.NATS_MONITOR_URL,
+    unsafe: config.NATS_UNSAFE === '1',
+  });
+
+  const app = createHttp({
+    logger: log,
+    async health() {
+      const broker = connection.isClosed()
+        ? 'closed'
+        : await connection.rtt().then(
+            () => 'up',
+            () => 'down',
+          );
+      const services = await upstreams.ready();
+      return {
+        ready: broker === 'up' && Object.values(services).every((state) => state === 'up'),
+        detail: { broker, ...services },
+      };
+    },
+    metrics: () => metrics.registry.metrics(),
+  });
+  // What is passed on is not read here: the service that owns the route parses it.
+  await app.register(async (scope) => passOn(scope, upstreams));
+  timelineRoutes(app, upstreams);
+  await faultRoutes(app, connection, config);
+  deadLetterRoutes(app, connection);
+  invariantRoutes(app, connection, config);
+
+  await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
+  log.info({ port: config.SERVICE_PORT }, 'ready');
+  stopOnSignal(log, [() => app.close(), () => upstreams.close(), () => connection.drain()]);
+}

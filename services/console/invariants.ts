@@ -1,0 +1,46 @@
+/** The checker over HTTP. One check at a time: who asks meanwhile gets the answer of the one under way. */
+import type { NatsConnection } from '@nats-io/transport-node';
+import { z } from 'zod';
+import { checkInvariants, type Invariants } from '#libs/checker/check.ts';
+import type { AuditUrls } from '#libs/checker/facts.ts';
+import { Problem } from '#libs/contracts/problems.ts';
+import { type FastifyInstance, parse } from '#libs/service/http.ts';
+import type { GatewayConfig } from './config.ts';
+
+const query = z.strictObject({
+  /** `true`: everything must be at its end by now. */
+  quiet: z.enum(['true', 'false']).default('false'),
+});
+
+export function invariantRoutes(
+  app: FastifyInstance,
+  connection: NatsConnection,
+  config: GatewayConfig,
+): void {
+  const urls = auditUrls(config);
+  const underWay = new Map<string, Promise<Invariants>>();
+
+  app.get('/api/invariants', async (request) => {
+    const { quiet } = parse(query, request.query);
+    if (!urls) throw new Problem('service-unavailable', 'the checker has no access to the databases');
+    let check = underWay.get(quiet);
+    if (!check) {
+      check = checkInvariants(urls, connection, { quiet: quiet === 'true' }).finally(() =>
+        underWay.delete(quiet),
+      );
+      underWay.set(quiet, check);
+    }
+    return check;
+  });
+}
+
+function auditUrls(config: GatewayConfig): AuditUrls | undefined {
+  const urls = {
+    order: config.ORDER_AUDIT_URL,
+    payment: config.PAYMENT_AUDIT_URL,
+    inventory: config.INVENTORY_AUDIT_URL,
+    logistics: config.LOGISTICS_AUDIT_URL,
+    notification: config.NOTIFICATION_AUDIT_URL,
+  };
+  return Object.values(urls).every((url) => url !== undefined) ? (urls as AuditUrls) : undefined;
+}

@@ -1,0 +1,2 @@
+/** Nobody has been told anything yet. */
+export async function seed(): Promise<void> {}

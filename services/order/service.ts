@@ -1,0 +1,14 @@
+import type { ServiceDefinition } from '#libs/service/definition.ts';
+import { startWatchdog } from './deadline.ts';
+import { reactions } from './reactions.ts';
+import { routes } from './routes.ts';
+import { seed } from './seed.ts';
+
+export const order: ServiceDefinition = {
+  name: 'order',
+  reactions,
+  migrations: `${import.meta.dirname}/migrations`,
+  seed,
+  routes,
+  background: startWatchdog,
+};
