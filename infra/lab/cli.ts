@@ -12,6 +12,7 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
     summary: 'show every part and whether it is ready',
     load: () => import('./commands/status.ts'),
   },
+  { name: 'bench', summary: 'measure speed and cost', load: () => import('./commands/bench.ts') },
 ];
 
 const distanceMax = 2;

@@ -27,7 +27,7 @@ export type SupervisorOptions = {
   onChange: () => void;
 };
 
-const readyWithinMs = 30_000;
+const readyWithinMs = 60_000;
 const readyPollMs = 40;
 const stopWithinMs = 6_000;
 const killWithinMs = 10_000;
