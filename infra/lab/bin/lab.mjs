@@ -3,10 +3,10 @@
 // this file may be one that knows no TypeScript.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { installDependencies, nodePath } from './prepare.mjs';
+import { installDependencies, nodePath } from '../prepare.mjs';
 
 installDependencies({ omitDev: true });
-const cli = fileURLToPath(new URL('cli.ts', import.meta.url));
+const cli = fileURLToPath(new URL('../cli.ts', import.meta.url));
 const child = spawn(nodePath(), [cli, ...process.argv.slice(2)], { stdio: 'inherit' });
 // Ctrl-C reaches the child from the terminal by itself; a signal sent to this process alone does not.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));

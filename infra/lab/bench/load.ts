@@ -1,0 +1,97 @@
+/**
+ * Closed-loop load over HTTP: so many clients, each with one order under way. An order is timed from its
+ * POST to the answer that it has ended, which the gateway gives because of `Prefer: wait`.
+ */
+import { Pool } from 'undici';
+import { cities, dishes, wallets } from '#libs/contracts/lab-data.ts';
+import type { Order } from '#libs/contracts/orders.ts';
+import { percentiles } from './percentiles.ts';
+
+const waitSeconds = 20;
+const courierCities = cities.filter((city) => city !== 'lonavala');
+const rich = wallets.filter(({ balance }) => balance > 0);
+const plenty = dishes.filter(({ stock }) => stock > 0);
+
+export type LoadOptions = {
+  url: string;
+  clients: number;
+  seconds: number;
+  warmUpSeconds: number;
+  /** The share of orders that ask for a dish that is sold out, and are refunded. */
+  refusals: number;
+  /** Every order asks for the same dish. */
+  hot: boolean;
+  /** Answered at the end of the order, or when it is accepted. */
+  until: 'ended' | 'accepted';
+  onMeasuring?(): Promise<void>;
+  onMeasured?(): Promise<void>;
+};
+
+export type LoadResult = {
+  orders: number;
+  ordersPerSecond: number;
+  dispatched: number;
+  cancelled: number;
+  unfinished: number;
+  failed: number;
+  latencyMs: { p50: number; p95: number; p99: number };
+};
+
+export async function runLoad(options: LoadOptions): Promise<LoadResult> {
+  const { url, clients, seconds, warmUpSeconds, until } = options;
+  const pool = new Pool(url, { connections: clients, pipelining: 1 });
+  const headers = {
+    'content-type': 'application/json',
+    ...(until === 'ended' ? { prefer: `wait=${waitSeconds}` } : {}),
+  };
+  const latencies: number[] = [];
+  const counts = { dispatched: 0, cancelled: 0, unfinished: 0, failed: 0 };
+  let measuring = false;
+  let stopped = false;
+  let next = 0;
+
+  const client = async () => {
+    while (!stopped) {
+      const body = JSON.stringify(orderOf(next++, options));
+      const startedAt = performance.now();
+      const answer = await pool.request({ method: 'POST', path: '/api/orders', headers, body });
+      const order = (await answer.body.json()) as Order;
+      if (!measuring || stopped) continue;
+      latencies.push(performance.now() - startedAt);
+      if (answer.statusCode >= 300) counts.failed += 1;
+      else if (order.status === 'DISPATCHED') counts.dispatched += 1;
+      else if (order.status === 'CANCELLED') counts.cancelled += 1;
+      else counts.unfinished += 1;
+    }
+  };
+  const running = Promise.all(Array.from({ length: clients }, client));
+
+  await sleep(warmUpSeconds);
+  await options.onMeasuring?.();
+  measuring = true;
+  const startedAt = performance.now();
+  await Promise.race([sleep(seconds), running]);
+  const tookSeconds = (performance.now() - startedAt) / 1_000;
+  stopped = true;
+  await options.onMeasured?.();
+  await running;
+  await pool.close();
+  return {
+    orders: latencies.length,
+    ordersPerSecond: latencies.length / tookSeconds,
+    ...counts,
+    latencyMs: percentiles(latencies),
+  };
+}
+
+const pick = <Item>(items: readonly Item[], index: number): Item => items[index % items.length] as Item;
+
+/** Spread by rule over customers, dishes and cities, so that two runs place the same orders. */
+function orderOf(index: number, { refusals, hot }: LoadOptions) {
+  const refused = refusals > 0 && Math.floor(index * refusals) !== Math.floor((index + 1) * refusals);
+  const dishId = refused ? 'truffle-thali' : hot ? 'masala-dosa' : pick(plenty, index * 7).dishId;
+  const customerId = pick(rich, index * 13).customerId;
+  return { customerId, city: pick(courierCities, index), items: [{ dishId, quantity: 1 }] };
+}
+
+const sleep = (seconds: number) => new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
