@@ -1,5 +1,6 @@
 import type { Items } from '#libs/contracts/orders.ts';
 import { done, type Outcome, refused } from '#libs/step/step.ts';
+import { sumBy } from '#libs/step/sum.ts';
 
 export type Reserve = { orderId: string; items: Items };
 
@@ -10,12 +11,18 @@ export function decideReservations(
 ): Outcome<Record<string, never>>[] {
   const left = new Map(free);
   return reserves.map(({ items }) => {
-    for (const { dishId, quantity } of items) {
+    // A dish may stand in two lines of an event: what counts is their sum.
+    const wanted = sumBy(
+      items,
+      ({ dishId }) => dishId,
+      ({ quantity }) => quantity,
+    );
+    for (const [dishId, quantity] of wanted) {
       const portions = left.get(dishId);
       if (portions === undefined) return refused(`unknown dish ${dishId}`);
       if (portions < quantity) return refused(`out of stock: ${dishId}`);
     }
-    for (const { dishId, quantity } of items) left.set(dishId, (left.get(dishId) ?? 0) - quantity);
+    for (const [dishId, quantity] of wanted) left.set(dishId, (left.get(dishId) ?? 0) - quantity);
     return done({});
   });
 }
