@@ -1,0 +1,52 @@
+import { defineConfig } from 'vitest/config';
+
+/** Groups run one after another: the machine of a user, or of CI, may have only two cores. */
+const group = (groupOrder: number) => ({ groupOrder });
+
+const journeyMs = 60_000;
+const setupMs = 120_000;
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/*.test.ts', 'test/choreography.test.ts', 'test/tidy.test.ts'],
+          sequence: group(0),
+        },
+      },
+      {
+        test: {
+          name: 'step',
+          include: ['test/step/*.test.ts'],
+          globalSetup: 'test/support/step-server.ts',
+          testTimeout: 30_000,
+          hookTimeout: setupMs,
+          sequence: group(1),
+        },
+      },
+      {
+        // Labs of their own, on ports of their own; one file at a time, because each needs the whole machine.
+        test: {
+          name: 'lab',
+          include: ['test/lab/*.test.ts'],
+          fileParallelism: false,
+          sequence: group(2),
+        },
+      },
+      {
+        // All of these share one running lab and look at its sums: never two files at a time.
+        test: {
+          name: 'system',
+          include: ['test/journeys/*.test.ts', 'test/conformance.test.ts', 'test/checker.test.ts'],
+          globalSetup: 'test/support/system.ts',
+          fileParallelism: false,
+          testTimeout: journeyMs,
+          hookTimeout: setupMs,
+          sequence: group(3),
+        },
+      },
+    ],
+  },
+});
