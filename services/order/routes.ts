@@ -17,7 +17,7 @@ import { causeFor } from './cause.ts';
 import { createMenu } from './menu.ts';
 import { orderIdOf, type Placed, placeOrder } from './place.ts';
 import { readIdempotencyKey, readWaitMs } from './preferences.ts';
-import { orders } from './schema.ts';
+import { journal, orders } from './schema.ts';
 import { createWaiters } from './waiters.ts';
 
 type Row = typeof orders.$inferSelect;
@@ -59,9 +59,16 @@ export function routes(app: FastifyInstance, context: ServiceContext): void {
 
   /** The order that this key placed before. Another body under the same key is somebody's mistake. */
   async function recall(placed: Placed): Promise<Placed> {
-    const row = await rowOf(placed.accepted.orderId);
+    const [row] = await readRows([placed.accepted.orderId]);
+    if (!row) throw await refusalOf(placed.accepted.orderId);
     if (row.bodyHash !== placed.bodyHash) throw new Problem('idempotency-key-reused');
     return { ...placed, accepted: { ...toOrder(row), status: 'PENDING', reason: null, endedAt: null } };
+  }
+
+  /** An order that was refused at the door left no row, only its journal entry: the same answer again. */
+  async function refusalOf(orderId: string): Promise<Problem> {
+    const [entry] = await db.select().from(journal).where(eq(journal.orderId, orderId));
+    return new Problem('order-refused', entry?.reason ?? undefined);
   }
 
   /** 202 with the order as it was accepted, or 201 with the finished one when the caller waits for it. */
