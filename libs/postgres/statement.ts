@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import type pg from 'pg';
+import { joinFlight } from './flight.ts';
 
 type OnConnection = { $client: pg.PoolClient };
 
@@ -14,6 +15,7 @@ export function statement<Row extends pg.QueryResultRow = never>(
 ): (tx: OnConnection, ...values: unknown[]) => Promise<Row[]> {
   const name = createHash('sha256').update(text).digest('base64url').slice(0, 16);
   return async (tx, ...values) => {
+    joinFlight(tx.$client);
     const result = await tx.$client.query<Row>({ name, text, values });
     return result.rows;
   };

@@ -6,6 +6,7 @@
  */
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
+import { joinFlight } from './flight.ts';
 
 /** Drizzle over the one connection of an open transaction. Steps take this and never see its ending. */
 export type Tx = NodePgDatabase & {
@@ -24,8 +25,10 @@ export async function runThenCommit<T>(pool: pg.Pool, work: (tx: Tx) => Promise<
   let broken: Error | undefined;
   try {
     // Not awaited: BEGIN leaves in one flight with the first statement. It can only fail with the connection.
+    joinFlight(client);
     tx.write(client.query('begin'));
     const result = await work(tx);
+    joinFlight(client);
     const [commit] = await Promise.all([client.query('commit'), ...writes]);
     if (commit.command !== 'COMMIT') throw new Error(`COMMIT was answered with ${commit.command}`);
     return result;

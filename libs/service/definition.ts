@@ -28,6 +28,8 @@ export type ServiceDefinition = {
   /** Fills empty tables with the lab's data; must do nothing the second time. */
   seed(tx: Tx): Promise<void>;
   routes(app: FastifyInstance, context: ServiceContext): void;
+  /** For a service on no order's path: it gathers this long before each batch. */
+  pauseMs?: number;
   /** What runs beside the steps, such as a watchdog. */
   background?(context: ServiceContext): { stop(): Promise<void> };
 };

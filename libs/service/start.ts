@@ -61,6 +61,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
   const publisher = createOutboxPublisher({ pool, publish, now, onTrouble });
   const driver = createSagaDriver({
     service: name,
+    pauseMs: service.pauseMs ?? 0,
     pool,
     publisher,
     injector,

@@ -34,6 +34,8 @@ export type Item = {
 
 export type DriverOptions = {
   service: ServiceName;
+  /** See `gather`. */
+  pauseMs?: number;
   pool: pg.Pool;
   publisher: OutboxPublisher;
   injector: Injector;
@@ -57,7 +59,12 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
   const { service, pool, publisher, injector, reach, traceBatch, onBatch, onTrouble } = options;
   let stopping = false;
 
-  const queue = gather<Item>({ batchMax, keyOf: (item) => item.intent.cause.orderId, run: settleBatch });
+  const queue = gather<Item>({
+    batchMax,
+    keyOf: (item) => item.intent.cause.orderId,
+    pauseMs: options.pauseMs ?? 0,
+    run: settleBatch,
+  });
 
   async function settleBatch(items: readonly Item[]): Promise<void> {
     for (let attempt = 1; ; attempt++) {

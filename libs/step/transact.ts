@@ -52,10 +52,17 @@ export async function transact(
   tools: Tools,
 ): Promise<{ verdicts: Verdict[]; messages: OutboxMessage[] }> {
   const now = tools.now();
-  const works = await claimAll(tx, intents, tools, now);
+  const works = intents.map((intent) => claimOf(intent, tools, now));
+  for (const { sabotage } of intents) if (sabotage) throw sabotage;
+  // One flight: the locks do not need to know which claims hold. They are taken after the claims all the
+  // same, because a connection runs its statements in order. Both are over before either failure is told.
+  const claiming = claimAll(tx, works);
+  const locking = lockAll(tx, works);
+  await Promise.allSettled([claiming, locking]);
+  await claiming;
+  const groups = await locking;
   const fresh = works.filter((work) => work.standing !== 'repeat');
-  const toRun = fresh.filter((work) => work.standing === 'applied');
-  await runSteps(tx, toRun, now);
+  await runSteps(tx, groups, now);
   await readClocks(tx, fresh);
 
   const corrections = fresh.filter((work) => settle(work, tools, now)).map((work) => work.entry);
@@ -66,8 +73,7 @@ export async function transact(
 }
 
 /** Claims the entries as the common case would leave them: done, with its event. The rest is corrected. */
-async function claimAll(tx: Tx, intents: readonly Intent[], tools: Tools, now: Date): Promise<Work[]> {
-  const works = intents.map((intent) => claimOf(intent, tools, now));
+async function claimAll(tx: Tx, works: readonly Work[]): Promise<void> {
   const bars = works.filter((work) => work.entry.direction === 'undo').map((work) => barOf(work.entry));
   const claimed = await claim(tx, [...works.map((work) => work.entry), ...bars]);
 
@@ -84,13 +90,13 @@ async function claimAll(tx: Tx, intents: readonly Intent[], tools: Tools, now: D
   for (const work of works) {
     if (!claimed.has(keyOf(work.entry))) {
       work.standing = 'repeat';
+      work.outcome = null;
     } else if (work.entry.direction === 'undo') {
       const before = forward.get(keyOf({ ...work.entry, direction: 'do' }));
       work.standing = before?.outcome === 'done' ? 'applied' : 'empty';
       work.lamportMin = before?.lamport ?? 0;
     }
   }
-  return works;
 }
 
 function claimOf(intent: Intent, tools: Tools, now: Date): Work {
@@ -108,7 +114,8 @@ function claimOf(intent: Intent, tools: Tools, now: Date): Work {
     attempt,
     recordedAt: now,
   };
-  return { intent, standing: 'applied', outcome: null, event: null, entry, lamportMin: 0 };
+  const outcome = intent.refusal === undefined ? null : refused(intent.refusal);
+  return { intent, standing: 'applied', outcome, event: null, entry, lamportMin: 0 };
 }
 
 /** The forward entry that an undo inserts first: if the step has not run, it never will. */
@@ -117,21 +124,27 @@ function barOf(undo: Entry): Entry {
 }
 
 type Lock = Reaction['step']['lock'];
+type LockedGroup = { works: readonly Work[]; locked: unknown };
 
-/** Steps that share a lock (the order's) are locked in one call, so that one fixed order holds for all. */
-async function runSteps(tx: Tx, works: readonly Work[], at: Date): Promise<void> {
-  // By name, so that every transaction meets the locks of different steps in the same order too.
+/**
+ * Steps that share a lock (the order's) are locked in one call. The groups come in the order of their names,
+ * so that every transaction meets the locks of different steps in the same order too.
+ */
+async function lockAll(tx: Tx, works: readonly Work[]): Promise<LockedGroup[]> {
   const asked = works
     .filter(({ intent }) => intent.refusal === undefined)
     .sort((a, b) => (a.entry.step < b.entry.step ? -1 : a.entry.step > b.entry.step ? 1 : 0));
-  for (const work of works) {
-    if (work.intent.sabotage) throw work.intent.sabotage;
-    if (work.intent.refusal !== undefined) work.outcome = refused(work.intent.refusal);
-  }
+  const groups: LockedGroup[] = [];
   for (const [lock, group] of Map.groupBy(asked, ({ intent }): Lock => intent.reaction.step.lock)) {
-    const forward = group.filter(({ entry }) => entry.direction === 'do');
-    const undos = group.filter(({ entry }) => entry.direction === 'undo');
-    const locked = await lock(tx, forward.map(commandOf), undos.map(undoOf));
+    const [forward, undos] = byDirection(group);
+    groups.push({ works: group, locked: await lock(tx, forward.map(commandOf), undos.map(undoOf)) });
+  }
+  return groups;
+}
+
+async function runSteps(tx: Tx, groups: readonly LockedGroup[], at: Date): Promise<void> {
+  for (const { works, locked } of groups) {
+    const [forward, undos] = byDirection(works.filter((work) => work.standing === 'applied'));
     for (const [step, same] of Map.groupBy(forward, ({ intent }) => intent.reaction.step)) {
       record(same, await step.perform(tx, same.map(commandOf), locked, at));
     }
@@ -140,6 +153,11 @@ async function runSteps(tx: Tx, works: readonly Work[], at: Date): Promise<void>
       record(same, await step.undo(tx, same.map(undoOf), locked, at));
     }
   }
+}
+
+function byDirection(works: readonly Work[]): [forward: Work[], undos: Work[]] {
+  const forward = works.filter(({ entry }) => entry.direction === 'do');
+  return [forward, works.filter(({ entry }) => entry.direction === 'undo')];
 }
 
 const commandOf = ({ intent }: Work) => intent.reaction.command(intent.cause);

@@ -40,52 +40,43 @@ async function lockStock(tx: Tx, reserves: readonly Reserve[], undos: readonly U
 }
 
 const insertReservations = statement(`
+  with taken as (
+    update stock s set free = s.free - take.quantity, reserved = s.reserved + take.quantity
+    from unnest($1::text[], $2::bigint[]) as take (dish_id, quantity)
+    where s.dish_id = take.dish_id)
   insert into reservations (order_id, items, status)
-  select order_id, items, 'reserved' from unnest($1::uuid[], $2::jsonb[]) as taken (order_id, items)`);
-
-const moveToReserved = statement(`
-  update stock s set free = s.free - change.quantity, reserved = s.reserved + change.quantity
-  from unnest($1::text[], $2::bigint[]) as change (dish_id, quantity)
-  where s.dish_id = change.dish_id`);
+  select order_id, items, 'reserved' from unnest($3::uuid[], $4::jsonb[]) as reserved (order_id, items)`);
 
 async function reserveStock(tx: Tx, reserves: readonly Reserve[], { free }: Locked) {
   const outcomes = decideReservations(free, reserves);
-  const taken = reserves.filter((_, index) => outcomes[index]?.outcome === 'done');
-  if (taken.length > 0) {
-    const orderIds = taken.map(({ orderId }) => orderId);
-    const portions = portionsOf(taken, 1);
-    tx.write(
-      insertReservations(
-        tx,
-        orderIds,
-        taken.map(({ items }) => JSON.stringify(items)),
-      ),
-    );
-    tx.write(moveToReserved(tx, [...portions.keys()], [...portions.values()]));
+  const reserved = reserves.filter((_, index) => outcomes[index]?.outcome === 'done');
+  if (reserved.length > 0) {
+    const portions = portionsByDish(reserved);
+    const orderIds = reserved.map(({ orderId }) => orderId);
+    const items = reserved.map((order) => JSON.stringify(order.items));
+    tx.write(insertReservations(tx, [...portions.keys()], [...portions.values()], orderIds, items));
   }
   return outcomes;
 }
 
-const markReleased = statement(
-  `update reservations set status = 'released' where order_id = any($1::uuid[])`,
-);
+const markReleased = statement(`
+  with given as (
+    update stock s set free = s.free + give.quantity, reserved = s.reserved - give.quantity
+    from unnest($1::text[], $2::bigint[]) as give (dish_id, quantity)
+    where s.dish_id = give.dish_id)
+  update reservations set status = 'released' where order_id = any($3::uuid[])`);
 
 async function releaseStock(tx: Tx, undos: readonly Undo[], { reservations }: Locked) {
-  const given = undos.flatMap(({ orderId }) => reservations.get(orderId) ?? []);
-  const portions = portionsOf(given, -1);
-  tx.write(
-    markReleased(
-      tx,
-      given.map(({ orderId }) => orderId),
-    ),
-  );
-  tx.write(moveToReserved(tx, [...portions.keys()], [...portions.values()]));
+  const released = undos.flatMap(({ orderId }) => reservations.get(orderId) ?? []);
+  const portions = portionsByDish(released);
+  const orderIds = released.map(({ orderId }) => orderId);
+  tx.write(markReleased(tx, [...portions.keys()], [...portions.values()], orderIds));
   return undos.map(() => done({}));
 }
 
-const portionsOf = (orders: readonly { items: Items }[], sign: 1 | -1) =>
+const portionsByDish = (orders: readonly { items: Items }[]) =>
   sumBy(
     orders.flatMap(({ items }) => items),
     ({ dishId }) => dishId,
-    ({ quantity }) => sign * quantity,
+    ({ quantity }) => quantity,
   );

@@ -9,4 +9,6 @@ export const notification: ServiceDefinition = {
   migrations: `${import.meta.dirname}/migrations`,
   seed,
   routes,
+  // Nobody's order waits for a notification, so it may be told with the next ones.
+  pauseMs: 20,
 };

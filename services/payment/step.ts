@@ -41,45 +41,43 @@ async function lockWallets(tx: Tx, charges: readonly Charge[], undos: readonly U
 }
 
 const insertPayments = statement(`
+  with debited as (
+    update wallets w set balance = w.balance - debit.amount
+    from unnest($1::text[], $2::bigint[]) as debit (customer_id, amount)
+    where w.customer_id = debit.customer_id)
   insert into payments (order_id, customer_id, amount, status)
   select order_id, customer_id, amount, 'charged'
-  from unnest($1::uuid[], $2::text[], $3::bigint[]) as charged (order_id, customer_id, amount)`);
-
-const addToWallets = statement(`
-  update wallets w set balance = w.balance + change.amount
-  from unnest($1::text[], $2::bigint[]) as change (customer_id, amount)
-  where w.customer_id = change.customer_id`);
+  from unnest($3::uuid[], $4::text[], $5::bigint[]) as charged (order_id, customer_id, amount)`);
 
 async function chargePayments(tx: Tx, charges: readonly Charge[], { balances }: Locked) {
   const outcomes = decideCharges(balances, charges);
   const charged = charges.filter((_, index) => outcomes[index]?.outcome === 'done');
   if (charged.length > 0) {
-    const taken = sumBy(
-      charged,
-      ({ customerId }) => customerId,
-      ({ amount }) => -amount,
-    );
-    tx.write(insertPayments(tx, ...columns(charged, ['orderId', 'customerId', 'amount'])));
-    tx.write(addToWallets(tx, [...taken.keys()], [...taken.values()]));
+    const debits = amountsByCustomer(charged);
+    const rows = columns(charged, ['orderId', 'customerId', 'amount']);
+    tx.write(insertPayments(tx, [...debits.keys()], [...debits.values()], ...rows));
   }
   return outcomes;
 }
 
-const markRefunded = statement(`update payments set status = 'refunded' where order_id = any($1::uuid[])`);
+const markRefunded = statement(`
+  with credited as (
+    update wallets w set balance = w.balance + credit.amount
+    from unnest($1::text[], $2::bigint[]) as credit (customer_id, amount)
+    where w.customer_id = credit.customer_id)
+  update payments set status = 'refunded' where order_id = any($3::uuid[])`);
 
 async function refundPayments(tx: Tx, undos: readonly Undo[], { payments }: Locked) {
   const refunds = undos.flatMap(({ orderId }) => payments.get(orderId) ?? []);
-  const given = sumBy(
-    refunds,
+  const credits = amountsByCustomer(refunds);
+  const orderIds = refunds.map(({ orderId }) => orderId);
+  tx.write(markRefunded(tx, [...credits.keys()], [...credits.values()], orderIds));
+  return undos.map(() => done({}));
+}
+
+const amountsByCustomer = (payments: readonly { customerId: string; amount: number }[]) =>
+  sumBy(
+    payments,
     ({ customerId }) => customerId,
     ({ amount }) => amount,
   );
-  tx.write(
-    markRefunded(
-      tx,
-      refunds.map(({ orderId }) => orderId),
-    ),
-  );
-  tx.write(addToWallets(tx, [...given.keys()], [...given.values()]));
-  return undos.map(() => done({}));
-}
