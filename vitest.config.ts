@@ -39,6 +39,7 @@ export default defineConfig({
         // All of these share one running lab and look at its sums: never two files at a time.
         test: {
           name: 'system',
+          setupFiles: ['test/support/evidence.ts'],
           include: ['test/journeys/*.test.ts', 'test/conformance.test.ts', 'test/checker.test.ts'],
           globalSetup: 'test/support/system.ts',
           fileParallelism: false,
