@@ -76,7 +76,9 @@ const wrongLastSequence = 10071;
 /** Compare and set: false when the key has moved on since `revision`. */
 async function replaced(kv: KV, key: string, text: string, revision: number): Promise<boolean> {
   try {
-    await kv.update(key, text, revision);
+    // Revision 0 means that the key is not there yet, and the client's `update` does not take it.
+    if (revision === 0) await kv.create(key, text);
+    else await kv.update(key, text, revision);
     return true;
   } catch (error) {
     if ((error as { code?: number }).code === wrongLastSequence) return false;
