@@ -8,6 +8,9 @@ import type { ServiceContext } from './definition.ts';
 
 /** Requests that wait for a transaction at most; more are told to come back. */
 const waitingMax = 5_000;
+/** An attempt that throws is repeated, as a message's is, but only while a person would wait: 0.75 s in all. */
+const attemptsMax = 5;
+const retryMsMin = 50;
 
 export function createRequester(
   reactions: readonly Reaction[],
@@ -20,14 +23,16 @@ export function createRequester(
     if (driver.waiting() >= waitingMax)
       throw new Problem('service-unavailable', 'too many requests are waiting');
     return new Promise<Verdict>((resolve, reject) => {
-      driver.submit([
-        {
-          intent: { reaction, cause: { ...cause, lamport: 0 }, attempt: 1 },
-          patient: false,
-          committed: resolve,
-          failed: (error) => reject(isOutage(error) ? outage(error) : error),
-        },
-      ]);
+      const submit = (attempt: number) => {
+        const failed = (error: unknown) => {
+          if (isOutage(error)) reject(outage(error));
+          else if (attempt >= attemptsMax) reject(error);
+          else setTimeout(submit, retryMsMin * 2 ** (attempt - 1), attempt + 1);
+        };
+        const intent = { reaction, cause: { ...cause, lamport: 0 }, attempt };
+        driver.submit([{ intent, patient: false, committed: resolve, failed }]);
+      };
+      submit(1);
     });
   };
 }
