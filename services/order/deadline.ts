@@ -13,10 +13,11 @@ const lateMax = 200;
 export function startWatchdog(context: ServiceContext): { stop(): Promise<void> } {
   let stopping = false;
   let wake: (() => void) | undefined;
+  const asked = new Set<string>();
 
   const loop = async () => {
     while (!stopping) {
-      await cancelLate(context).catch((error) =>
+      await cancelLate(context, asked).catch((error) =>
         context.log.warn({ err: error }, 'the watchdog tries again'),
       );
       await new Promise<void>((resolve) => {
@@ -36,7 +37,8 @@ export function startWatchdog(context: ServiceContext): { stop(): Promise<void> 
   };
 }
 
-async function cancelLate({ db, request }: ServiceContext): Promise<void> {
+/** Answers are not waited for: an order whose answer is slow (`asked`) must not hold up the other late ones. */
+async function cancelLate({ db, log, request }: ServiceContext, asked: Set<string>): Promise<void> {
   const late = await db
     .select()
     .from(orders)
@@ -48,5 +50,12 @@ async function cancelLate({ db, request }: ServiceContext): Promise<void> {
       ),
     )
     .limit(lateMax);
-  await Promise.all(late.map((row) => request('request:deadline', causeFor(row, 'deadline passed'))));
+  for (const row of late.filter(({ orderId }) => !asked.has(orderId))) {
+    const { orderId } = row;
+    const asking = request('request:deadline', causeFor(row, 'deadline passed'));
+    asked.add(orderId);
+    void asking
+      .catch((error) => log.warn({ err: error, orderId }, 'the watchdog asks again'))
+      .finally(() => asked.delete(orderId));
+  }
 }
