@@ -170,7 +170,8 @@ async function readStream(connection: NatsConnection): Promise<Set<string>> {
   const consumer = await jetstream(connection).consumers.get(eventStream, { headers_only: true });
   for await (const message of await consumer.consume({ max_messages: 1_000, idle_heartbeat: 1_000 })) {
     ids.add(message.headers?.get('Nats-Msg-Id') ?? `(no id, sequence ${message.seq})`);
-    if (message.seq >= state.last_seq) break;
+    // The last message may have been deleted: then nothing reaches `last_seq`, and only `pending` says the end.
+    if (message.seq >= state.last_seq || message.info.pending === 0) break;
   }
   return ids;
 }
