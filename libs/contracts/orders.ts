@@ -4,11 +4,16 @@ import { z } from 'zod';
 /** An amount of money in minor units. The bound keeps every sum of a storm exact in a JavaScript number. */
 export const paise = z.int().min(0).max(1_000_000_000);
 
+/** U+0000 is no character for PostgreSQL, and half a surrogate pair none for anybody: neither can be stored. */
+const isStorable = (value: string) => !value.includes('\0') && value.isWellFormed();
+export const text = (charsMax: number, charsMin = 1) =>
+  z.string().min(charsMin).max(charsMax).refine(isStorable, 'holds a character that cannot be stored');
+
 export const quantityMax = 50;
 export const itemsMax = 20;
 
 export const items = z
-  .array(z.object({ dishId: z.string().min(1).max(60), quantity: z.int().min(1).max(quantityMax) }))
+  .array(z.object({ dishId: text(60), quantity: z.int().min(1).max(quantityMax) }))
   .min(1)
   .max(itemsMax);
 export type Items = z.output<typeof items>;
@@ -29,8 +34,8 @@ export type OrderFault = z.output<typeof orderFault>;
 export const protocols = ['saga', '2pc'] as const;
 
 export const placeOrderBody = z.strictObject({
-  customerId: z.string().min(1).max(60),
-  city: z.string().min(1).max(60),
+  customerId: text(60),
+  city: text(60),
   items: items.refine((list) => new Set(list.map((item) => item.dishId)).size === list.length, {
     message: 'a dish may stand in one line only',
   }),
@@ -64,12 +69,12 @@ export const listOf = <T extends z.ZodType>(item: T) =>
 
 export const orderListQuery = z.strictObject({
   status: z.enum(orderStatuses).optional(),
-  cursor: z.string().max(100).optional(),
+  cursor: text(100, 0).optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
 });
 
 export const listQuery = z.strictObject({
-  cursor: z.string().max(100).optional(),
+  cursor: text(100, 0).optional(),
   limit: z.coerce.number().int().min(1).max(1000).default(200),
 });
 
@@ -114,4 +119,4 @@ export const timelineItem = z.object({
 export type TimelineItem = z.output<typeof timelineItem>;
 
 export const orderParams = z.object({ orderId: z.uuid() });
-export const cancelBody = z.strictObject({ reason: z.string().min(1).max(120).optional() }).default({});
+export const cancelBody = z.strictObject({ reason: text(120).optional() }).default({});

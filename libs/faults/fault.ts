@@ -1,11 +1,11 @@
 /** A fault that is set from outside: point + action + scope + end (DESIGN §6). */
 import { z } from 'zod';
-import { faultActions } from '#libs/contracts/orders.ts';
+import { faultActions, text } from '#libs/contracts/orders.ts';
 
 export const faultScope = z.strictObject({
   orderId: z.uuid().optional(),
-  customerId: z.string().max(60).optional(),
-  dishId: z.string().max(60).optional(),
+  customerId: text(60, 0).optional(),
+  dishId: text(60, 0).optional(),
   /** A share of the orders, drawn from the seed and the order's id: the same orders every time. */
   share: z.number().gt(0).max(1).optional(),
   seed: z.int().default(1),
