@@ -60,10 +60,13 @@ describe('When nothing stands in the way', () => {
     expect(timeline).toHaveLength(8);
     timeline.forEach((item, index) => {
       const cause = timeline.findIndex(({ eventId }) => eventId === item.causationId);
-      if (item.type === started) return expect(item.lamport).toBe(1);
-      expect(cause, item.step).toBeGreaterThanOrEqual(0);
-      expect(cause).toBeLessThan(index);
-      expect(timeline[cause]?.lamport).toBeLessThan(item.lamport);
+      if (item.type === started) {
+        expect([item.lamport, cause]).toEqual([1, -1]);
+      } else {
+        expect(cause, item.step).toBeGreaterThanOrEqual(0);
+        expect(cause).toBeLessThan(index);
+        expect(timeline[cause]?.lamport).toBeLessThan(item.lamport);
+      }
     });
   });
 });

@@ -12,6 +12,7 @@ import {
   somebody,
   stepOf,
 } from '../support/api.ts';
+import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
 
 afterAll(expectInvariants);
@@ -87,6 +88,9 @@ describe('When the request for a late order is slow', () => {
     const slow = await place({
       faults: [refuse, { at: 'order.request-cancellation', do: 'delay', ms: 8_000 }],
     });
+    const placedMs = Date.now();
+    // So much later that the watchdog meets the two in different rounds.
+    await eventually('another round', () => Date.now() > placedMs + 1_200);
     const other = await place({ faults: [refuse] });
     const first = await endOf(other.orderId);
     expect(first).toMatchObject({ status: 'CANCELLED', reason: 'deadline passed' });

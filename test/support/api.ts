@@ -110,7 +110,11 @@ export async function stepOf(orderId: string, step: string, withinMs?: number): 
 }
 
 export const cancel = (orderId: string, body?: unknown) =>
-  call<Order & ProblemBody>('POST', `/api/orders/${orderId}/cancel`, body === undefined ? {} : { body });
+  call<Omit<Order, 'status'> & Omit<ProblemBody, 'status'> & { status: string }>(
+    'POST',
+    `/api/orders/${orderId}/cancel`,
+    body === undefined ? {} : { body },
+  );
 
 export const balanceOf = async (customerId: string) =>
   (await get<{ balance: number }>(`/api/wallets/${customerId}`)).balance;
