@@ -129,3 +129,16 @@ export const holdings = async ({ customerId, dishId }: { customerId: string; dis
   balance: await balanceOf(customerId),
   stock: await stockOf(dishId),
 });
+
+/** Asks for many things, a few at a time: a hundred polls at once would be a load test. */
+export async function eventuallyAll<In, Out>(
+  items: readonly In[],
+  ask: (item: In) => Promise<Out>,
+  atOnceMax = 10,
+): Promise<Out[]> {
+  const answers: Out[] = [];
+  for (let from = 0; from < items.length; from += atOnceMax) {
+    answers.push(...(await Promise.all(items.slice(from, from + atOnceMax).map(ask))));
+  }
+  return answers;
+}
