@@ -17,8 +17,8 @@ export type PlaceOrder = {
   total: number;
   traceparent: string;
   faults: string | undefined;
-  /** SHA-256 of the parsed body: tells a repeat from another order under the same Idempotency-Key. */
-  bodyHash: string;
+  /** SHA-256 of the parsed body, under an Idempotency-Key: tells a repeat from another order. */
+  bodyHash: string | null;
   createdAt: Date;
   deadline: Date;
 };

@@ -1,15 +1,117 @@
 /**
- * Statements that are sent in one turn of the event loop leave the process in one write. A pipelined
- * connection writes once per statement by itself; those system calls, and the wake-ups of the backend that
- * they cause, were a quarter of a service's CPU under load (node --cpu-prof).
+ * A flight: prepared statements that leave in one write, are answered up to one Sync, and come back in one
+ * read. pg's own pipeline mode syncs after every statement, so the backend answers, and both sides wake up,
+ * once per statement; under load those wake-ups were most of what a batch cost. A flight is a submittable,
+ * pg's interface for custom queries (as pg-cursor uses it).
+ *
+ * When a statement fails the server skips the rest of the flight: they fail with the same error.
  */
-import type { Writable } from 'node:stream';
-import type pg from 'pg';
+import pg from 'pg';
+import { encodeValue } from './encode.ts';
 
-/** Call before a statement is handed to the client: holds the socket back until this turn is over. */
-export function joinFlight(client: pg.PoolClient): void {
-  const { stream } = (client as unknown as { connection: { stream: Writable } }).connection;
-  if (stream.writableCorked > 0) return;
-  stream.cork();
-  process.nextTick(() => stream.uncork());
+export type FlightResult = { command: string; rows: pg.QueryResultRow[] };
+
+export type FlightStatement = {
+  name: string;
+  text: string;
+  values: readonly unknown[];
+  resolve(result: FlightResult): void;
+  reject(error: unknown): void;
+};
+
+/** What a connection knows of a prepared statement: its columns, or that nothing is certain after an error. */
+type Prepared = { columns: Column[] } | 'uncertain';
+type Column = { name: string; parse(text: string): unknown };
+
+/** The part of pg's connection that a submittable may use. */
+type Connection = {
+  stream: { cork(): void; uncork(): void };
+  parse(message: { name: string; text: string }): void;
+  bind(message: { statement: string; values: unknown[] }): void;
+  describe(message: { type: 'P' }): void;
+  execute(message: object): void;
+  close(message: { type: 'S'; name: string }): void;
+  sync(): void;
+};
+
+const preparedOn = new WeakMap<Connection, Map<string, Prepared>>();
+
+export class Flight {
+  readonly #statements: readonly FlightStatement[];
+  #prepared: Map<string, Prepared> = new Map();
+  /** The statement whose answer is coming in. */
+  #at = 0;
+  #columns: Column[] | undefined;
+  #rows: pg.QueryResultRow[] = [];
+
+  constructor(statements: readonly FlightStatement[]) {
+    this.#statements = statements;
+  }
+
+  /** Called by the client when it is this flight's turn. */
+  submit(connection: Connection): Error | null {
+    this.#prepared = preparedOn.get(connection) ?? new Map();
+    preparedOn.set(connection, this.#prepared);
+    const parsedHere = new Set<string>();
+    connection.stream.cork();
+    for (const { name, text, values } of this.#statements) {
+      const known = this.#prepared.get(name);
+      if (!parsedHere.has(name) && (known === undefined || known === 'uncertain')) {
+        // Closing what is not there is no error; parsing what is there would be one.
+        if (known === 'uncertain') connection.close({ type: 'S', name });
+        connection.parse({ name, text });
+        parsedHere.add(name);
+      }
+      connection.bind({ statement: name, values: values.map(encodeValue) });
+      if (parsedHere.has(name)) connection.describe({ type: 'P' });
+      connection.execute({});
+    }
+    connection.sync();
+    connection.stream.uncork();
+    return null;
+  }
+
+  handleRowDescription(message: { fields: { name: string; dataTypeID: number }[] }): void {
+    this.#columns = message.fields.map(({ name, dataTypeID }) => ({
+      name,
+      parse: pg.types.getTypeParser(dataTypeID),
+    }));
+  }
+
+  handleDataRow(message: { fields: (string | null)[] }): void {
+    const statement = this.#statements[this.#at];
+    const known = this.#prepared.get(statement?.name ?? '');
+    const columns = this.#columns ?? (typeof known === 'object' ? known.columns : []);
+    const row: pg.QueryResultRow = {};
+    for (const [index, { name, parse }] of columns.entries()) {
+      const text = message.fields[index] ?? null;
+      row[name] = text === null ? null : parse(text);
+    }
+    this.#rows.push(row);
+  }
+
+  handleCommandComplete(message: { text: string }): void {
+    const statement = this.#statements[this.#at];
+    if (!statement) return;
+    const known = this.#prepared.get(statement.name);
+    if (typeof known !== 'object') this.#prepared.set(statement.name, { columns: this.#columns ?? [] });
+    statement.resolve({ command: message.text.split(' ', 1)[0] ?? '', rows: this.#rows });
+    this.#at += 1;
+    this.#columns = undefined;
+    this.#rows = [];
+  }
+
+  handleEmptyQuery(): void {
+    this.handleCommandComplete({ text: '' });
+  }
+
+  handleReadyForQuery(): void {}
+
+  handleError(error: unknown): void {
+    const failed = this.#statements[this.#at];
+    if (failed && typeof this.#prepared.get(failed.name) !== 'object')
+      this.#prepared.set(failed.name, 'uncertain');
+    for (const { reject } of this.#statements.slice(this.#at)) reject(error);
+    this.#at = this.#statements.length;
+  }
 }

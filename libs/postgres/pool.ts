@@ -18,14 +18,12 @@ export function createPool(connectionString: string, options: PoolOptions): pg.P
     connectionString,
     application_name: options.name,
     max: options.connectionsMax ?? 8,
-    // Statements that do not need each other's answers leave in one flight; see transaction.ts.
-    pipeline: true,
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
     statement_timeout: options.statementTimeoutMs ?? 15_000,
     lock_timeout: options.lockTimeoutMs ?? 5_000,
     idle_in_transaction_session_timeout: 30_000,
-  } as pg.PoolConfig);
+  });
   // An idle connection that the server ends is reported here; the pool replaces it by itself.
   pool.on('error', options.onError);
   return pool;

@@ -6,14 +6,15 @@
  */
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres';
 import type pg from 'pg';
-import { joinFlight } from './flight.ts';
+import { Flight, type FlightResult, type FlightStatement } from './flight.ts';
 
 /** Drizzle over the one connection of an open transaction. Steps take this and never see its ending. */
 export type Tx = NodePgDatabase & {
-  $client: pg.PoolClient;
+  /** Sends a prepared statement. All that is sent in one turn of the event loop travels as one flight. */
+  send(name: string, text: string, values: readonly unknown[]): Promise<FlightResult>;
   /**
-   * Takes a statement whose answer nobody needs before the end. It was sent when it was made, so it shares
-   * a flight with the statements after it; the ending waits for it, and its failure fails the transaction.
+   * Takes a statement whose answer nobody needs before the end: it shares a flight with the ones after it.
+   * The ending waits for it, and its failure fails the transaction.
    */
   write(statement: Promise<unknown>): void;
 };
@@ -24,12 +25,10 @@ export async function runThenCommit<T>(pool: pg.Pool, work: (tx: Tx) => Promise<
   const { tx, writes } = transactionOn(client);
   let broken: Error | undefined;
   try {
-    // Not awaited: BEGIN leaves in one flight with the first statement. It can only fail with the connection.
-    joinFlight(client);
-    tx.write(client.query('begin'));
+    // Not awaited: BEGIN leaves in one flight with the first statement, which fails with it.
+    tx.write(tx.send('begin', 'begin', []));
     const result = await work(tx);
-    joinFlight(client);
-    const [commit] = await Promise.all([client.query('commit'), ...writes]);
+    const [commit] = await Promise.all([tx.send('commit', 'commit', []), ...writes]);
     if (commit.command !== 'COMMIT') throw new Error(`COMMIT was answered with ${commit.command}`);
     return result;
   } catch (error) {
@@ -47,18 +46,44 @@ export async function runThenCommit<T>(pool: pg.Pool, work: (tx: Tx) => Promise<
 type OnConnection = { tx: Tx; writes: Promise<unknown>[] };
 const onConnection = new WeakMap<pg.PoolClient, OnConnection>();
 
-/** Drizzle keeps no state per transaction, so one instance per connection serves all of them. */
+/** One per connection: it is empty again when its transaction has ended. */
 function transactionOn(client: pg.PoolClient): OnConnection {
   let found = onConnection.get(client);
   if (!found) {
-    const writes: Promise<unknown>[] = [];
-    const write = (statement: Promise<unknown>) => {
-      // Marks it as handled: it is awaited at the end, but may fail while the step is still reading.
-      statement.catch(() => {});
-      writes.push(statement);
-    };
-    found = { tx: Object.assign(drizzle(client, { casing: 'snake_case' }), { write }) as Tx, writes };
+    found = createOnConnection(client);
     onConnection.set(client, found);
   }
   return found;
+}
+
+function createOnConnection(client: pg.PoolClient): OnConnection {
+  const writes: Promise<unknown>[] = [];
+  let gathered: FlightStatement[] = [];
+
+  const depart = () => {
+    if (gathered.length === 0) return;
+    client.query(new Flight(gathered) as unknown as pg.Submittable);
+    gathered = [];
+  };
+
+  const send: Tx['send'] = (name, text, values) =>
+    new Promise((resolve, reject) => {
+      // After all that follows without waiting for an answer: it joins this flight.
+      if (gathered.length === 0) process.nextTick(depart);
+      gathered.push({ name, text, values, resolve, reject });
+    });
+
+  const write: Tx['write'] = (statement) => {
+    // Marks it as handled: it is awaited at the end, but may fail while the step is still reading.
+    statement.catch(() => {});
+    writes.push(statement);
+  };
+
+  // Drizzle sends at once: what was gathered before must leave before it.
+  const query = (...args: unknown[]) => {
+    depart();
+    return Reflect.apply(client.query, client, args);
+  };
+  const db = drizzle({ query } as unknown as pg.PoolClient, { casing: 'snake_case' });
+  return { tx: Object.assign(db, { send, write }) as Tx, writes };
 }

@@ -36,10 +36,15 @@ export function receive(message: JsMsg, options: DeliveryOptions): { items: Item
 
   const settleOne = () => {
     open -= 1;
-    if (open === 0) settleAll();
+    if (open > 0) return;
+    // At once, so that the ack leaves in the same write as the messages that its events caused.
+    if (isClean()) message.ack();
+    settleAll();
   };
+  const isClean = () => failures.length === 0 && dead.length === 0;
 
   const settleMessage = async () => {
+    if (isClean()) return;
     const giveUp = attempt >= attemptsMax;
     for (const { event, reaction, error } of failures) {
       if (!giveUp) break;

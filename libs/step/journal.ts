@@ -111,12 +111,3 @@ export async function correct(tx: Tx, entries: readonly Entry[]): Promise<void> 
     ]),
   );
 }
-
-const selectOrder = statement<Entry>(`
-  select order_id as "orderId", step, direction, outcome, reason, event_id as "eventId",
-         event_type as "eventType", lamport, causation_id as "causationId", attempt,
-         recorded_at as "recordedAt"
-  from journal where order_id = $1 order by lamport, recorded_at`);
-
-/** All that this service did about one order. */
-export const entriesOf = (db: Parameters<typeof selectOrder>[0], orderId: string) => selectOrder(db, orderId);

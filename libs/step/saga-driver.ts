@@ -27,7 +27,7 @@ export type Item = {
   patient: boolean;
   /** The transaction is committed: this is decided, whatever happens next. */
   committed?(verdict: Verdict): void;
-  /** Its events are with the broker, or left to the relay. */
+  /** Its events are on their way to the broker. */
   finished?(): void;
   failed(error: unknown): void;
 };
@@ -108,22 +108,23 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
     const { verdicts, messages } = await runThenCommit(pool, async (tx) => {
       publisher.markPublished(tx);
       const decided = await transact(tx, intents, tools);
-      await reach?.('before-commit', intents);
+      if (reach) await reach('before-commit', intents);
       return decided;
     });
-    await reach?.('after-commit-before-publish', intents);
+    if (reach) await reach('after-commit-before-publish', intents);
     trace.committed(verdicts);
     onBatch(verdicts);
     items.forEach((item, index) => {
       const verdict = verdicts[index];
       if (verdict) item.committed?.(verdict);
     });
-    // Not awaited: the next batch runs its transaction while the broker syncs this one's messages.
-    void publisher.publish(messages).then(async () => {
-      trace.published();
-      await reach?.('after-publish-before-ack', intents);
-      for (const item of items) item.finished?.();
-    });
+    // Not awaited: the next batch runs its transaction while the broker syncs this one's messages. The acks
+    // follow the messages on the same connection, in the same write. If both are lost, the journal knows the
+    // repeat; if only the messages are, the relay has them.
+    const published = publisher.publish(messages);
+    if (reach) await reach('after-publish-before-ack', intents);
+    for (const item of items) item.finished?.();
+    void published.then(trace.published);
   }
 
   /** Injected faults are met before the batch forms, so that one order's delay holds up nobody else's. */

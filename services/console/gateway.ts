@@ -11,6 +11,7 @@ import { deadLetterRoutes } from './dead-letters.ts';
 import { faultRoutes } from './faults.ts';
 import { invariantRoutes } from './invariants.ts';
 import { createUpstreams, passOn } from './pass-on.ts';
+import { placingRoutes } from './place-orders.ts';
 import { timelineRoutes } from './timeline.ts';
 
 export async function startGateway(): Promise<void> {
@@ -44,6 +45,7 @@ export async function startGateway(): Promise<void> {
   });
   // What is passed on is not read here: the service that owns the route parses it.
   await app.register(async (scope) => passOn(scope, upstreams));
+  placingRoutes(app, upstreams, connection);
   timelineRoutes(app, upstreams);
   await faultRoutes(app, connection, config);
   deadLetterRoutes(app, connection);

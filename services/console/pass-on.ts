@@ -9,7 +9,6 @@ import type { GatewayConfig } from './config.ts';
 type Route = { method: 'GET' | 'POST'; path: string; service: ServiceName };
 
 const routes: readonly Route[] = [
-  { method: 'POST', path: '/orders', service: 'order' },
   { method: 'GET', path: '/orders', service: 'order' },
   { method: 'GET', path: '/orders/:orderId', service: 'order' },
   { method: 'POST', path: '/orders/:orderId/cancel', service: 'order' },
@@ -21,11 +20,10 @@ const routes: readonly Route[] = [
   { method: 'GET', path: '/notifications', service: 'notification' },
 ];
 
-const requestHeaders = ['content-type', 'idempotency-key', 'prefer'] as const;
-const answerHeaders = ['content-type', 'location', 'idempotency-replayed', 'preference-applied'] as const;
+const requestHeaders = ['content-type'] as const;
+const answerHeaders = ['content-type', 'location'] as const;
 const connectionsMax = 256;
-/** Longer than the longest `Prefer: wait`. */
-const answerTimeoutMs = 35_000;
+const answerTimeoutMs = 20_000;
 const readyTimeoutMs = 2_000;
 
 export type Upstreams = {
@@ -38,7 +36,7 @@ type UpstreamRequest = {
   method: string;
   path: string;
   headers?: Record<string, string>;
-  body?: Buffer | null;
+  body?: Buffer | string | null;
 };
 type UpstreamAnswer = {
   status: number;

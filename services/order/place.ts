@@ -1,28 +1,32 @@
 /** Takes an order in: refuses what cannot be, prices it from the menu, and asks the driver to place it. */
 import { createHash, randomUUIDv7 } from 'node:crypto';
-import { type Order, type PlaceOrderBody, paise } from '#libs/contracts/orders.ts';
+import { type Order, type PlaceOrderBody, paise, placeOrderBody } from '#libs/contracts/orders.ts';
+import type { HandedOver } from '#libs/contracts/placing.ts';
 import { type FieldError, Problem } from '#libs/contracts/problems.ts';
 import { writeOrderFaults } from '#libs/faults/order-faults.ts';
 import { faultFlaw } from '#libs/faults/points.ts';
 import type { ServiceContext } from '#libs/service/definition.ts';
-import { currentTraceparent, traceIdOf } from '#libs/telemetry/trace-context.ts';
+import { parse } from '#libs/service/http.ts';
+import { traceIdOf } from '#libs/telemetry/trace-context.ts';
 import { dishIdsOf } from './cause.ts';
 import type { Menu } from './menu.ts';
 
-export type Placed = { bodyHash: string; accepted: Order; repeated: boolean };
+export type Placed = { accepted: Order; bodyHash: string | null; repeated: boolean };
 
 export async function placeOrder(
   { config, request }: ServiceContext,
   menu: Menu,
-  body: PlaceOrderBody,
-  orderId: string,
+  { orderId, keyed, traceparent, body }: HandedOver,
 ): Promise<Placed> {
-  refuseWhatCannotBe(config.FAULTS, menu, body);
-  const total = priceOf(menu, body);
-  const bodyHash = createHash('sha256').update(JSON.stringify(body)).digest('base64url');
-  const traceparent = currentTraceparent();
+  const wanted = parse(placeOrderBody, body);
+  refuseWhatCannotBe(config.FAULTS, menu, wanted);
+  const { customerId, city, items, protocol } = wanted;
+  const total = priceOf(menu, wanted);
+  const faults = writeOrderFaults(wanted.faults);
+  // Only a repeat under a key is compared with what came first.
+  const bodyHash = keyed ? createHash('sha256').update(JSON.stringify(wanted)).digest('base64url') : null;
   const createdAt = new Date();
-  const { customerId, city, items, protocol } = body;
+  const deadline = new Date(createdAt.getTime() + config.ORDER_DEADLINE_MS);
 
   const verdict = await request('request:place-order', {
     id: randomUUIDv7(),
@@ -30,18 +34,8 @@ export async function placeOrder(
     customerId,
     dishIds: dishIdsOf(items),
     traceparent,
-    faults: writeOrderFaults(body.faults),
-    data: {
-      customerId,
-      city,
-      items,
-      total,
-      traceparent,
-      faults: writeOrderFaults(body.faults),
-      bodyHash,
-      createdAt,
-      deadline: new Date(createdAt.getTime() + config.ORDER_DEADLINE_MS),
-    },
+    faults,
+    data: { customerId, city, items, total, traceparent, faults, bodyHash, createdAt, deadline },
   });
   if (verdict.outcome?.outcome === 'refused') throw new Problem('order-refused', verdict.outcome.reason);
 
@@ -58,33 +52,16 @@ export async function placeOrder(
     createdAt: createdAt.toISOString(),
     endedAt: null,
   };
-  return { bodyHash, accepted, repeated: verdict.standing === 'repeat' };
-}
-
-/**
- * The order's id under an Idempotency-Key: the same key is the same order, so the journal, which lets an
- * order be placed once, is all the memory that idempotency needs. A UUIDv8 (RFC 9562 §5.8) of SHA-256.
- */
-export function orderIdOf(idempotencyKey: string): string {
-  const hash = createHash('sha256').update(`saga-lab order ${idempotencyKey}`).digest();
-  hash[6] = ((hash[6] ?? 0) & 0x0f) | 0x80;
-  hash[8] = ((hash[8] ?? 0) & 0x3f) | 0x80;
-  const hex = hash.toString('hex');
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20, 32)].join(
-    '-',
-  );
+  return { accepted, bodyHash, repeated: verdict.standing === 'repeat' };
 }
 
 function refuseWhatCannotBe(
   faultsOn: boolean,
   menu: Menu,
   { city, items, faults, protocol }: PlaceOrderBody,
-) {
-  if (protocol !== 'saga') {
-    throw new Problem('protocol-not-available', 'this lab runs the saga so far', {
-      errors: [{ field: 'protocol', message: 'only saga' }],
-    });
-  }
+): void {
+  if (protocol !== 'saga')
+    throw new Problem('protocol-not-available', undefined, field('protocol', 'only saga'));
   if (!menu.cities.has(city)) throw new Problem('unknown-city', undefined, field('city', `no city ${city}`));
   const unknown = items.flatMap(({ dishId }, index) =>
     menu.prices.has(dishId) ? [] : [{ field: `items.${index}.dishId`, message: `no dish ${dishId}` }],
@@ -101,9 +78,8 @@ function refuseWhatCannotBe(
 function priceOf(menu: Menu, { items }: PlaceOrderBody): number {
   let total = 0;
   for (const { dishId, quantity } of items) total += (menu.prices.get(dishId) ?? 0) * quantity;
-  if (!paise.safeParse(total).success)
-    throw new Problem('order-too-large', undefined, field('items', 'too much'));
-  return total;
+  if (paise.safeParse(total).success) return total;
+  throw new Problem('order-too-large', undefined, field('items', 'too much'));
 }
 
 const field = (name: string, message: string) => ({ errors: [{ field: name, message }] });

@@ -1,92 +1,60 @@
-import { randomUUIDv7 } from 'node:crypto';
-import { and, desc, eq, inArray, sql } from 'drizzle-orm';
-import {
-  cancelBody,
-  endStatuses,
-  type Order,
-  orderListQuery,
-  orderParams,
-  placeOrderBody,
-} from '#libs/contracts/orders.ts';
+import { and, desc, eq, sql } from 'drizzle-orm';
+import { cancelBody, endStatuses, type Order, orderListQuery, orderParams } from '#libs/contracts/orders.ts';
+import { type HandedOver, type HandoverAnswer, handover, handoverMax } from '#libs/contracts/placing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import type { ServiceContext } from '#libs/service/definition.ts';
-import { type FastifyInstance, type FastifyReply, parse } from '#libs/service/http.ts';
+import { type FastifyInstance, parse, toProblem } from '#libs/service/http.ts';
 import { page } from '#libs/service/page.ts';
 import { traceIdOf } from '#libs/telemetry/trace-context.ts';
 import { causeFor } from './cause.ts';
-import { createMenu } from './menu.ts';
-import { orderIdOf, type Placed, placeOrder } from './place.ts';
-import { readIdempotencyKey, readWaitMs } from './preferences.ts';
+import { createMenu, type Menu } from './menu.ts';
+import { type Placed, placeOrder } from './place.ts';
 import { journal, orders } from './schema.ts';
-import { createWaiters } from './waiters.ts';
 
 type Row = typeof orders.$inferSelect;
 
-export function routes(app: FastifyInstance, context: ServiceContext): void {
-  const { db, log } = context;
-  const menu = createMenu(context);
-  const inFlight = new Set<string>();
+/** The gateway's batches: no order's body may be larger than a request's. */
+const handoverBytesMax = handoverMax * 70 * 1024;
 
-  const readRows = (orderIds: string[]) => db.select().from(orders).where(inArray(orders.orderId, orderIds));
-  const readOrders = async (orderIds: string[]) => (await readRows(orderIds)).map(toOrder);
-  const waiters = createWaiters(context.connection, readOrders, (error) => {
-    log.warn({ err: error }, 'an end could not be told to those who wait; they will read it');
-  });
+export function routes(app: FastifyInstance, context: ServiceContext): void {
+  const { db } = context;
+  const menu = createMenu(context);
 
   async function rowOf(orderId: string): Promise<Row> {
-    const [row] = await readRows([orderId]);
+    const [row] = await db.select().from(orders).where(eq(orders.orderId, orderId));
     if (!row) throw new Problem('not-found', `no order ${orderId}`);
     return row;
   }
 
-  app.post('/orders', async (request, reply) => {
-    const body = parse(placeOrderBody, request.body);
-    const key = readIdempotencyKey(request.headers['idempotency-key']);
-    const waitMs = readWaitMs(request.headers.prefer);
-    if (key !== undefined && inFlight.has(key)) throw new Problem('idempotency-key-in-flight');
-    const orderId = key === undefined ? randomUUIDv7() : orderIdOf(key);
-    // Before the order is placed, so that its end cannot be missed.
-    const ended = waitMs > 0 ? waiters.wait(orderId, waitMs) : undefined;
-    if (key !== undefined) inFlight.add(key);
-    try {
-      const placed = await placeOrder(context, await menu(), body, orderId);
-      return await answer(reply, placed.repeated ? await recall(placed) : placed, waitMs, ended?.order);
-    } finally {
-      if (key !== undefined) inFlight.delete(key);
-      ended?.giveUp();
-    }
+  app.post('/orders', { bodyLimit: handoverBytesMax }, async (request) => {
+    const { orders: handedOver } = parse(handover, request.body);
+    const dishes = await menu();
+    return { answers: await Promise.all(handedOver.map((one) => answerTo(dishes, one))) };
   });
 
+  async function answerTo(dishes: Menu, one: HandedOver): Promise<HandoverAnswer> {
+    try {
+      const placed = await placeOrder(context, dishes, one);
+      return placed.repeated ? await recall(placed) : { accepted: placed.accepted, current: null };
+    } catch (error) {
+      if (!(error instanceof Problem)) context.log.error({ err: error }, 'an order could not be placed');
+      return { problem: toProblem(error).toBody() };
+    }
+  }
+
   /** The order that this key placed before. Another body under the same key is somebody's mistake. */
-  async function recall(placed: Placed): Promise<Placed> {
-    const [row] = await readRows([placed.accepted.orderId]);
-    if (!row) throw await refusalOf(placed.accepted.orderId);
-    if (row.bodyHash !== placed.bodyHash) throw new Problem('idempotency-key-reused');
-    return { ...placed, accepted: { ...toOrder(row), status: 'PENDING', reason: null, endedAt: null } };
+  async function recall({ accepted, bodyHash }: Placed): Promise<HandoverAnswer> {
+    const [row] = await db.select().from(orders).where(eq(orders.orderId, accepted.orderId));
+    if (!row) throw await refusalOf(accepted.orderId);
+    if (row.bodyHash !== bodyHash) throw new Problem('idempotency-key-reused');
+    const current = toOrder(row);
+    return { accepted: { ...current, status: 'PENDING', reason: null, endedAt: null }, current };
   }
 
   /** An order that was refused at the door left no row, only its journal entry: the same answer again. */
   async function refusalOf(orderId: string): Promise<Problem> {
     const [entry] = await db.select().from(journal).where(eq(journal.orderId, orderId));
     return new Problem('order-refused', entry?.reason ?? undefined);
-  }
-
-  /** 202 with the order as it was accepted, or 201 with the finished one when the caller waits for it. */
-  async function answer(
-    reply: FastifyReply,
-    { accepted, repeated }: Placed,
-    waitMs: number,
-    ended: Promise<Order | undefined> | undefined,
-  ) {
-    const { orderId } = accepted;
-    reply.header('Location', `/api/orders/${orderId}`);
-    if (repeated) reply.header('Idempotency-Replayed', 'true');
-    if (!ended) return reply.code(202).send(accepted);
-    reply.header('Preference-Applied', `wait=${waitMs / 1000}`);
-    // A repeat may have ended long ago: nothing more will be heard of it.
-    const now = repeated ? toOrder(await rowOf(orderId)) : accepted;
-    const order = isEnded(now) ? now : ((await ended) ?? toOrder(await rowOf(orderId)));
-    return reply.code(isEnded(order) ? 201 : 202).send(order);
   }
 
   app.get('/orders/:orderId', async (request) => {
@@ -141,7 +109,9 @@ const writeCursor = ({ createdAt, orderId }: Order) => `${createdAt}_${orderId}`
 function readCursor(cursor: string): { createdAt: Date; orderId: string } {
   const [time = '', orderId = ''] = cursor.split('_');
   const createdAt = new Date(time);
-  if (Number.isNaN(createdAt.getTime()) || !orderParams.safeParse({ orderId }).success) {
+  // Other years than four digits hold are no times to PostgreSQL.
+  const isTime = /^\d{4}-/.test(time) && !Number.isNaN(createdAt.getTime());
+  if (!isTime || !orderParams.safeParse({ orderId }).success) {
     throw new Problem('invalid-cursor', undefined, {
       errors: [{ field: 'cursor', message: 'not one of ours' }],
     });

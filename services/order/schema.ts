@@ -19,7 +19,8 @@ export const orders = pgTable(
     /** Of the span that took the order in: what comes later about it continues there. */
     traceparent: text().notNull(),
     faults: text(),
-    bodyHash: text().notNull(),
+    /** Of the body that came with an Idempotency-Key. */
+    bodyHash: text(),
     createdAt: timestamp({ withTimezone: true }).notNull(),
     deadline: timestamp({ withTimezone: true }).notNull(),
     endedAt: timestamp({ withTimezone: true }),

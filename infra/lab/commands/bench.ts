@@ -89,19 +89,23 @@ async function measureSaga(
   try {
     let before: Reading | undefined;
     let after: Reading | undefined;
+    let client = process.cpuUsage();
     const saga = await runLoad({
       url: lab.url,
       ...load,
       until: 'ended',
       onMeasuring: async () => {
         before = await readMeters(lab, connection);
+        client = process.cpuUsage();
       },
       onMeasured: async () => {
+        client = process.cpuUsage(client);
         after = await readMeters(lab, connection);
       },
     });
     if (!before || !after) throw new Error('the meters were not read');
-    return { saga, perOrder: costs(before, after, saga.orders) };
+    const clientMs = (client.user + client.system) / 1_000 / Math.max(saga.orders, 1);
+    return { saga, perOrder: { ...costs(before, after, saga.orders), 'cpuMs.client': clientMs } };
   } finally {
     await connection.close();
   }

@@ -35,7 +35,7 @@ CREATE TABLE "orders" (
 	"reason" text,
 	"traceparent" text NOT NULL,
 	"faults" text,
-	"body_hash" text NOT NULL,
+	"body_hash" text,
 	"created_at" timestamp with time zone NOT NULL,
 	"deadline" timestamp with time zone NOT NULL,
 	"ended_at" timestamp with time zone
