@@ -26,5 +26,8 @@ export function createPool(connectionString: string, options: PoolOptions): pg.P
   });
   // An idle connection that the server ends is reported here; the pool replaces it by itself.
   pool.on('error', options.onError);
+  // One that is ended while it is in use tells whoever waits for its answer; it also emits an error, which
+  // would end the process if nobody listened.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
