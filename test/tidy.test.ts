@@ -25,7 +25,6 @@ const serviceOf = (file: string): string | undefined => /^services\/([^/]+)\//.e
 
 /** Where an event may be called by its name, beside the registry, the reactions, the tests, console and lab. */
 const mayNameEvents: Record<string, string> = {
-  'services/order/waiters.ts': 'who waits for an order hears its ends on the bus',
   'libs/checker/facts.ts': 'the checker reads in SQL which journal entries are ends',
 };
 const namesEvents = (file: string): boolean => {

@@ -1,43 +1,22 @@
 import { randomUUID } from 'node:crypto';
-import { sql } from 'drizzle-orm';
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { runThenCommit } from '#libs/postgres/transaction.ts';
-import type { Reaction } from '#libs/step/reaction.ts';
-import type { Intent } from '#libs/step/transact.ts';
-import { transact } from '#libs/step/transact.ts';
-import { payment } from '#services/payment/service.ts';
-import { openWorld, type World } from '../support/world.ts';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { openPayments, type Payments } from '../support/payments.ts';
+import type { World } from '../support/world.ts';
 
-const items = [{ dishId: 'dosa', quantity: 1 }];
+let payments: Payments;
 let world: World;
 
 beforeAll(async () => {
-  world = await openWorld(inject('adminUrl'), payment);
+  payments = await openPayments();
+  world = payments.world;
 });
-beforeEach(async () => {
-  await world.query('truncate journal, outbox, payments, wallets');
-  await world.query(`insert into wallets values ('asha', 1000), ('meera', 100), ('ravi', 0)`);
-});
+beforeEach(() => payments.reset());
 afterAll(() => world[Symbol.asyncDispose]());
 
-const charge = (orderId: string, total = 10, customerId = 'asha', over: Partial<Intent> = {}) =>
-  world.intent(
-    'order.placement.requested',
-    { orderId, customerId, data: { city: 'pune', items, total } },
-    over,
-  );
-const refund = (orderId: string, on = 'inventory.failed', lamport = 5) =>
-  world.intent(on, { orderId, lamport, data: { reason: 'sold out' } });
-
+const charge: Payments['charge'] = (...args) => payments.charge(...args);
+const balances = () => payments.balances();
+const refund: Payments['refund'] = (...args) => payments.refund(...args);
 const ids5 = () => Array.from({ length: 5 }, () => randomUUID()) as [string, string, string, string, string];
-
-const balances = async () =>
-  Object.fromEntries(
-    (await world.query<{ customer_id: string; balance: number }>('select * from wallets')).map((row) => [
-      row.customer_id,
-      row.balance,
-    ]),
-  );
 const journalOf = (orderId: string) =>
   world.query(
     `select direction, outcome, event_type as say, lamport from journal where order_id = $1 order by direction`,
@@ -109,6 +88,7 @@ describe('When an undo comes after its step', () => {
 
   test('then it is later in logical time than the step, even when its cause is not', async () => {
     const orderId = randomUUID();
+    const items = [{ dishId: 'dosa', quantity: 1 }];
     const late = { orderId, lamport: 20, data: { city: 'pune', items, total: 10 } };
     await world.run(world.intent('order.placement.requested', late));
     const { verdicts } = await world.run(refund(orderId, 'inventory.failed', 3));
@@ -193,67 +173,5 @@ describe('When a batch holds all sorts', () => {
       new Set(messages.flatMap(({ body }) => JSON.parse(body).map(({ id }: { id: string }) => id))).size,
     ).toBe(300);
     expect(await balances()).toMatchObject({ asha: 700 });
-  });
-});
-
-describe('When a step throws', () => {
-  const nothing = async () => {
-    expect(await balances()).toEqual({ asha: 1_000, meera: 100, ravi: 0 });
-    expect(await world.query('select * from journal')).toEqual([]);
-    expect(await world.query('select * from outbox')).toEqual([]);
-    expect(await world.query('select * from payments')).toEqual([]);
-  };
-
-  test('then nothing of the whole batch remains, journal and outbox included', async () => {
-    const broken = charge(randomUUID());
-    const reaction: Reaction = {
-      ...broken.reaction,
-      step: {
-        ...broken.reaction.step,
-        async perform(...args: Parameters<typeof broken.reaction.step.perform>) {
-          await broken.reaction.step.perform(...args);
-          throw new Error('a bug after the writes');
-        },
-      } as Reaction['step'],
-    };
-    await expect(world.run(charge(randomUUID()), { ...broken, reaction })).rejects.toThrow('a bug after');
-    await nothing();
-  });
-
-  test('then a sabotaged one takes its batch with it', async () => {
-    const sabotage = new Error('injected');
-    await expect(world.run(charge(randomUUID()), charge(randomUUID(), 1, 'asha', { sabotage }))).rejects.toBe(
-      sabotage,
-    );
-    await nothing();
-  });
-
-  test('then a statement that fails at the end, unseen by the step, fails the transaction', async () => {
-    const failing = runThenCommit(world.pool, async (tx) => {
-      await transact(tx, [charge(randomUUID())], world.tools);
-      tx.write(tx.execute(sql`insert into wallets values ('asha', 5)`).then(() => {}));
-    });
-    await expect(failing).rejects.toThrow();
-    await nothing();
-  });
-
-  test('then a failure that somebody swallowed does not pass for a commit', async () => {
-    const swallowed = runThenCommit(world.pool, async (tx) => {
-      await transact(tx, [charge(randomUUID())], world.tools);
-      await tx.execute(sql`select 1 / 0`).catch(() => {});
-      return 'looks fine';
-    });
-    await expect(swallowed).rejects.toThrow('COMMIT was answered with ROLLBACK');
-    await nothing();
-  });
-
-  test('then the connection serves the next transaction', async () => {
-    for (let round = 0; round < 20; round++) {
-      await expect(
-        world.run(charge(randomUUID(), 1, 'asha', { sabotage: new Error('x') })),
-      ).rejects.toThrow();
-    }
-    await world.run(charge(randomUUID(), 1));
-    expect(await balances()).toMatchObject({ asha: 999 });
   });
 });

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { orderIdOf } from '#libs/contracts/order-id.ts';
 import { orderParams, placeOrderBody } from '#libs/contracts/orders.ts';
 import { Problem, type ProblemCode, problems } from '#libs/contracts/problems.ts';
 import { page } from '#libs/service/page.ts';
-import { orderIdOf } from '#services/order/place.ts';
-import { readIdempotencyKey, readWaitMs } from '#services/order/preferences.ts';
+import { readIdempotencyKey, readWaitMs } from '#services/console/preferences.ts';
 
 const visible = fc.string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((n) => String.fromCharCode(n)) });
 const quoted = /^".*"$/;
