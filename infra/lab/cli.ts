@@ -1,7 +1,9 @@
 import { parseArgs } from 'node:util';
+import { RequestRefused } from './api.ts';
 import { type Command, commonOptions, type Io, type Options, UsageError } from './command.ts';
 import { LabError, systemCode } from './errors.ts';
 import { homeDirectory } from './home.ts';
+import { near } from './suggest.ts';
 
 /** Every command, in the order of the help. The summary stands here so that the help loads no command. */
 const commands: readonly { name: string; summary: string; load: () => Promise<Command> }[] = [
@@ -12,10 +14,13 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
     summary: 'show every part and whether it is ready',
     load: () => import('./commands/status.ts'),
   },
+  { name: 'order', summary: 'place an order', load: () => import('./commands/order.ts') },
+  { name: 'watch', summary: 'follow an order to its end', load: () => import('./commands/watch.ts') },
+  { name: 'break', summary: 'put a fault at a point', load: () => import('./commands/break.ts') },
+  { name: 'heal', summary: 'end faults', load: () => import('./commands/heal.ts') },
+  { name: 'check', summary: 'check the invariants', load: () => import('./commands/check.ts') },
   { name: 'bench', summary: 'measure speed and cost', load: () => import('./commands/bench.ts') },
 ];
-
-const distanceMax = 2;
 
 process.stdout.on('error', (error) => {
   // The reader went away (`lab status | head`): there is nobody left to tell.
@@ -58,7 +63,9 @@ function failed(error: unknown, name: string, isJson: boolean, io: Omit<Io, 'hom
   const isUsage = error instanceof UsageError || systemCode(error)?.startsWith('ERR_PARSE_ARGS');
   if (!isUsage && !(error instanceof LabError)) throw error;
   const message = (error as Error).message;
-  if (isJson) io.out(JSON.stringify({ error: message, code: systemCode(error) ?? 'usage' }));
+  const problem = error instanceof RequestRefused ? { problem: error.problem } : {};
+  const code = isUsage ? 'usage' : (error as LabError).code;
+  if (isJson) io.out(JSON.stringify({ error: message, code, ...problem }));
   else io.err(isUsage ? `${message}\nSee: npx lab ${name} --help` : message);
   return isUsage ? 2 : 1;
 }
@@ -92,25 +99,11 @@ function help(name: string, command: Command): number {
 }
 
 function unknown(name: string): number {
-  const near = commands
-    .map((command) => ({ name: command.name, distance: distance(name, command.name) }))
-    .sort((a, b) => a.distance - b.distance)[0];
-  const isNear = near !== undefined && (near.distance <= distanceMax || near.name.startsWith(name));
-  const hint = isNear ? `Did you mean: npx lab ${near.name}` : 'All commands: npx lab help';
+  const [meant] = near(
+    name,
+    commands.map((command) => command.name),
+  );
+  const hint = meant === undefined ? 'All commands: npx lab help' : `Did you mean: npx lab ${meant}`;
   console.error(`There is no command '${name}'. ${hint}`);
   return 2;
-}
-
-/** Levenshtein's distance: how many letters to add, drop or change. */
-function distance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...from].entries()) {
-    const next = [i + 1];
-    for (const [j, other] of [...to].entries()) {
-      const change = (row[j] ?? 0) + (letter === other ? 0 : 1);
-      next.push(Math.min(change, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[to.length] ?? 0;
 }

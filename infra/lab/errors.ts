@@ -9,6 +9,8 @@ export type LabErrorCode =
   | 'postgres-missing'
   | 'postgres-refused'
   | 'not-running'
+  | 'not-reachable'
+  | 'request-refused'
   | 'interrupted';
 
 /** An expected failure: its message says what to do, so that commands print it without a stack. */
