@@ -23,42 +23,48 @@ export type Entry = {
   lamport: number;
   causationId: string;
   attempt: number;
-  recordedAt: Date;
 };
 
 export type EntryKey = Pick<Entry, 'orderId' | 'step' | 'direction'>;
 
 export const keyOf = ({ orderId, step, direction }: EntryKey): string => `${orderId}/${step}/${direction}`;
 
-const insertEntries = statement<EntryKey>(`
-  insert into journal (order_id, step, direction, outcome, reason, event_id, event_type, lamport,
-                       causation_id, attempt, recorded_at)
-  select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
-                       $8::int[], $9::uuid[], $10::int[], $11::timestamptz[])
-  on conflict do nothing
-  returning order_id as "orderId", step, direction`);
+const insertEntries = statement<{ claimed: number; keys: string[] | null }>(`
+  with claimed as (
+    insert into journal (order_id, step, direction, outcome, event_id, event_type, lamport, causation_id,
+                         attempt, recorded_at)
+    select *, $10::timestamptz from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[],
+                                           $6::text[], $7::int[], $8::uuid[], $9::int[])
+    on conflict do nothing
+    returning order_id, step, direction)
+  select count(*)::int as claimed,
+         case when count(*) < $11 then array_agg(order_id || '/' || step || '/' || direction) end as keys
+  from claimed`);
 
-/** Inserts the entries; gives the keys of those that were not there. What is missing is a repeat or barred. */
-export async function claim(tx: Tx, entries: readonly Entry[]): Promise<Set<string>> {
-  const sorted = [...entries].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  const rows = await insertEntries(
-    tx,
-    ...columns(sorted, [
-      'orderId',
-      'step',
-      'direction',
-      'outcome',
-      'reason',
-      'eventId',
-      'eventType',
-      'lamport',
-      'causationId',
-      'attempt',
-      'recordedAt',
-    ]),
-  );
-  return new Set(rows.map(keyOf));
+/**
+ * Inserts the entries; gives the keys of those that were not there. What is missing is a repeat or barred.
+ * The server names the keys only when some are missing: almost always all of them are new.
+ */
+export async function claim(tx: Tx, entries: readonly Entry[], at: Date): Promise<Set<string>> {
+  const keyed = entries.map((entry) => ({ key: keyOf(entry), entry }));
+  keyed.sort((a, b) => (a.key < b.key ? -1 : 1));
+  const sorted = keyed.map(({ entry }) => entry);
+  const [answer] = await insertEntries(tx, ...columns(sorted, claimedColumns), at, sorted.length);
+  if (answer?.claimed === sorted.length) return new Set(keyed.map(({ key }) => key));
+  return new Set(answer?.keys ?? []);
 }
+
+const claimedColumns = [
+  'orderId',
+  'step',
+  'direction',
+  'outcome',
+  'eventId',
+  'eventType',
+  'lamport',
+  'causationId',
+  'attempt',
+] as const;
 
 const selectForward = statement<{ orderId: string; step: string; outcome: EntryOutcome; lamport: number }>(`
   select j.order_id as "orderId", j.step, j.outcome, j.lamport

@@ -7,12 +7,12 @@ import type { Publish } from '#libs/nats/publish.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
 import { claimUnpublished, forgetPublished, markPublished } from './outbox.ts';
 
-const tickMs = 500;
+const tickMs = 1_000;
 /** Far above a healthy publish and the publisher's quiet time. */
 const patienceMs = 2_000;
 const rowsMax = 200;
 const retentionMs = 24 * 60 * 60 * 1_000;
-const forgetEveryTicks = 120;
+const forgetEveryTicks = 60;
 
 export type Relay = { stop(): Promise<void> };
 

@@ -52,11 +52,11 @@ export async function transact(
   tools: Tools,
 ): Promise<{ verdicts: Verdict[]; messages: OutboxMessage[] }> {
   const now = tools.now();
-  const works = intents.map((intent) => claimOf(intent, tools, now));
+  const works = intents.map((intent) => claimOf(intent, tools));
   for (const { sabotage } of intents) if (sabotage) throw sabotage;
   // One flight: the locks do not need to know which claims hold. They are taken after the claims all the
   // same, because a connection runs its statements in order. Both are over before either failure is told.
-  const claiming = claimAll(tx, works);
+  const claiming = claimAll(tx, works, now);
   const locking = lockAll(tx, works);
   await Promise.allSettled([claiming, locking]);
   await claiming;
@@ -73,9 +73,9 @@ export async function transact(
 }
 
 /** Claims the entries as the common case would leave them: done, with its event. The rest is corrected. */
-async function claimAll(tx: Tx, works: readonly Work[]): Promise<void> {
+async function claimAll(tx: Tx, works: readonly Work[], at: Date): Promise<void> {
   const bars = works.filter((work) => work.entry.direction === 'undo').map((work) => barOf(work.entry));
-  const claimed = await claim(tx, [...works.map((work) => work.entry), ...bars]);
+  const claimed = await claim(tx, [...works.map((work) => work.entry), ...bars], at);
 
   const undos = works.filter((work) => work.entry.direction === 'undo');
   const toRecall = undos.filter((work) => !claimed.has(keyOf(barOf(work.entry))));
@@ -99,7 +99,7 @@ async function claimAll(tx: Tx, works: readonly Work[]): Promise<void> {
   }
 }
 
-function claimOf(intent: Intent, tools: Tools, now: Date): Work {
+function claimOf(intent: Intent, tools: Tools): Work {
   const { reaction, cause, attempt } = intent;
   const entry: Entry = {
     orderId: cause.orderId,
@@ -112,7 +112,6 @@ function claimOf(intent: Intent, tools: Tools, now: Date): Work {
     lamport: cause.lamport + 1,
     causationId: cause.id,
     attempt,
-    recordedAt: now,
   };
   const outcome = intent.refusal === undefined ? null : refused(intent.refusal);
   return { intent, standing: 'applied', outcome, event: null, entry, lamportMin: 0 };

@@ -24,6 +24,7 @@ export function placingRoutes(app: FastifyInstance, upstreams: Upstreams, connec
   const inFlight = new Set<string>();
 
   app.post('/api/orders', async (request, reply) => {
+    if (isDeeper(request.body, bodyDepthMax)) throw new Problem('invalid-request', undefined, tooDeep);
     const key = readIdempotencyKey(request.headers['idempotency-key']);
     const waitMs = readWaitMs(request.headers.prefer);
     const orderId = key === undefined ? randomUUIDv7() : orderIdOf(key);
@@ -103,6 +104,15 @@ function createHandover(upstreams: Upstreams): (order: HandedOver) => Promise<Ha
     },
   });
   return (order) => new Promise((resolve, reject) => queue.push([{ order, resolve, reject }]));
+}
+
+/** Deeper than any order. JSON of any depth can be read, but not written again: it would fail its whole batch. */
+const bodyDepthMax = 8;
+const tooDeep = { errors: [{ field: '(whole)', message: `nested deeper than ${bodyDepthMax}` }] };
+
+function isDeeper(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return depth === 0 || Object.values(value).some((inner) => isDeeper(inner, depth - 1));
 }
 
 const isEnded = ({ status }: Pick<Order, 'status'>) => endStatuses.includes(status);

@@ -10,5 +10,5 @@ export const notification: ServiceDefinition = {
   seed,
   routes,
   // Nobody's order waits for a notification, so it may be told with the next ones.
-  pauseMs: 20,
+  pauseMs: 100,
 };

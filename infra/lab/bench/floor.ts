@@ -87,6 +87,8 @@ export async function runFloor(options: {
   clients: number;
   seconds: number;
   warmUpSeconds: number;
+  onMeasuring(): Promise<void>;
+  onMeasured(): Promise<void>;
 }): Promise<FloorResult> {
   const pools = await openPools(options.databases);
   const latencies: number[] = [];
@@ -107,11 +109,13 @@ export async function runFloor(options: {
   };
   const running = Promise.all(Array.from({ length: options.clients }, client));
   await sleep(options.warmUpSeconds);
+  await options.onMeasuring();
   measuring = true;
   const startedAt = performance.now();
   await Promise.race([sleep(options.seconds), running]);
   const tookSeconds = (performance.now() - startedAt) / 1_000;
   stopped = true;
+  await options.onMeasured();
   await running;
   for (const pool of pools.values()) {
     await pool.query('drop schema bench_floor cascade');

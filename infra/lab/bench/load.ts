@@ -23,8 +23,8 @@ export type LoadOptions = {
   hot: boolean;
   /** Answered at the end of the order, or when it is accepted. */
   until: 'ended' | 'accepted';
-  onMeasuring?(): Promise<void>;
-  onMeasured?(): Promise<void>;
+  onMeasuring(): Promise<void>;
+  onMeasured(): Promise<void>;
 };
 
 export type LoadResult = {
@@ -67,13 +67,13 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const running = Promise.all(Array.from({ length: clients }, client));
 
   await sleep(warmUpSeconds);
-  await options.onMeasuring?.();
+  await options.onMeasuring();
   measuring = true;
   const startedAt = performance.now();
   await Promise.race([sleep(seconds), running]);
   const tookSeconds = (performance.now() - startedAt) / 1_000;
   stopped = true;
-  await options.onMeasured?.();
+  await options.onMeasured();
   await running;
   await pool.close();
   return {

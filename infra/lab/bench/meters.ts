@@ -11,22 +11,48 @@ import type { LabState } from '../home.ts';
 
 const msPerTick = 10;
 
-export type Reading = {
-  cpuMs: Record<'services' | 'gateway' | 'databases' | 'nats', number> | null;
-  walSyncs: number;
-  messages: number;
-  commits: number;
+type Part = 'services' | 'gateway' | 'databases' | 'nats' | 'client';
+type Reading = { cpuMs: Record<Part, number> | null; walSyncs: number; messages: number; commits: number };
+
+export type Meters = {
+  onMeasuring(): Promise<void>;
+  onMeasured(): Promise<void>;
+  perOrder(orders: number): Record<string, number | null>;
 };
 
-export async function readMeters(lab: LabState, connection: NatsConnection): Promise<Reading> {
+/** To be read when the measuring begins and when it ends. */
+export function createMeters(lab: LabState, connection: NatsConnection): Meters {
+  const readings: Reading[] = [];
+  const read = async () => {
+    readings.push(await readMeters(lab, connection));
+  };
+  return {
+    onMeasuring: read,
+    onMeasured: read,
+    perOrder(orders) {
+      const [before, after] = readings;
+      if (!before || !after) throw new Error('the meters were not read');
+      const per = (a: number, b: number) => (b - a) / Math.max(orders, 1);
+      const parts = ['services', 'gateway', 'databases', 'nats', 'client'] as const;
+      const cpu = parts.map((part) =>
+        before.cpuMs && after.cpuMs ? per(before.cpuMs[part], after.cpuMs[part]) : null,
+      );
+      return {
+        'CPU ms': cpu.includes(null) ? null : cpu.reduce((sum: number, ms) => sum + (ms ?? 0), 0),
+        ...Object.fromEntries(parts.map((part, index) => [`CPU ms, ${part}`, cpu[index] ?? null])),
+        'WAL syncs': per(before.walSyncs, after.walSyncs),
+        commits: per(before.commits, after.commits),
+        messages: per(before.messages, after.messages),
+      };
+    },
+  };
+}
+
+async function readMeters(lab: LabState, connection: NatsConnection): Promise<Reading> {
   const manager = await jetstreamManager(connection);
   const [walSyncs, commits] = await readDatabases(lab);
-  return {
-    cpuMs: readCpu(lab),
-    walSyncs,
-    commits,
-    messages: (await manager.streams.info(eventStream)).state.last_seq,
-  };
+  const messages = (await manager.streams.info(eventStream)).state.last_seq;
+  return { cpuMs: readCpu(lab), walSyncs, commits, messages };
 }
 
 async function readDatabases(lab: LabState): Promise<[number, number]> {
@@ -53,9 +79,10 @@ async function readDatabases(lab: LabState): Promise<[number, number]> {
 function readCpu(lab: LabState): Reading['cpuMs'] {
   const table = readProcesses();
   if (table === null) return null;
-  const totals = { services: 0, gateway: 0, databases: 0, nats: 0 };
-  for (const [name, { kind, process }] of Object.entries(lab.parts)) {
-    if (process === null) continue;
+  const own = process.cpuUsage();
+  const totals = { services: 0, gateway: 0, databases: 0, nats: 0, client: (own.user + own.system) / 1_000 };
+  for (const [name, { kind, process: part }] of Object.entries(lab.parts)) {
+    if (part === null) continue;
     const group =
       kind === 'database'
         ? 'databases'
@@ -64,8 +91,7 @@ function readCpu(lab: LabState): Reading['cpuMs'] {
           : name === 'gateway'
             ? 'gateway'
             : 'services';
-    for (const row of table)
-      if (row.pid === process.pid || row.parent === process.pid) totals[group] += row.cpuMs;
+    for (const row of table) if (row.pid === part.pid || row.parent === part.pid) totals[group] += row.cpuMs;
   }
   return totals;
 }

@@ -1,9 +1,9 @@
 import { connect } from '@nats-io/transport-node';
 import { type FloorResult, runFloor } from '../bench/floor.ts';
 import { type LoadResult, runLoad } from '../bench/load.ts';
-import { type Reading, readMeters } from '../bench/meters.ts';
+import { createMeters } from '../bench/meters.ts';
 import { type Arguments, type Io, type Options, UsageError } from '../command.ts';
-import { type LabState, runningLab } from '../home.ts';
+import { runningLab } from '../home.ts';
 
 export const summary = 'Measures orders per second, latency and cost, beside the raw floor of the same run.';
 export const positionals = 'saga';
@@ -16,6 +16,11 @@ export const options = {
     description: 'orders that are sold out and refunded (default: 0)',
   },
   hot: { type: 'boolean', description: 'every order asks for the same dish' },
+  'warm-up': {
+    type: 'string',
+    value: 'n',
+    description: 'seconds of load before the saga is measured (default: 10)',
+  },
   'no-floor': { type: 'boolean', description: 'leave the raw floor out' },
 } as const satisfies Options;
 export const examples = [
@@ -23,18 +28,19 @@ export const examples = [
   'npx lab bench saga --clients 1 --json',
 ];
 
-const warmUpSecondsMax = 5;
 const acceptSeconds = 3;
 
+type PerOrder = Record<string, number | null>;
 type Report = {
   clients: number;
   seconds: number;
   refusals: number;
   hot: boolean;
   saga: LoadResult;
-  perOrder: Record<string, number | null>;
+  sagaPerOrder: PerOrder;
   accepted: { p50: number; p95: number; p99: number };
   floor: FloorResult | null;
+  floorPerOrder: PerOrder | null;
   ratioToFloor: number | null;
 };
 
@@ -45,90 +51,53 @@ export async function run({ values, positionals }: Arguments<typeof options>, io
   const clients = number(values.clients, '--clients', 128);
   const seconds = number(values.seconds, '--seconds', 20);
   const refusals = number(values.refusals, '--refusals', 0);
+  const warmUpSeconds = number(values['warm-up'], '--warm-up', 10);
   const hot = values.hot ?? false;
-  const warmUpSeconds = Math.min(warmUpSecondsMax, seconds);
-
-  let floor: FloorResult | null = null;
-  if (!values['no-floor']) {
-    io.err(`floor: five plain transactions an order, ${clients} clients, ${seconds} s …`);
-    floor = await runFloor({ databases: lab.databases, clients, seconds, warmUpSeconds });
-  }
-  io.err(`saga: over HTTP through all processes, ${clients} clients, ${seconds} s …`);
-  const { saga, perOrder } = await measureSaga(lab, { clients, seconds, refusals, hot, warmUpSeconds });
-  io.err(`acceptance: one client, ${acceptSeconds} s …`);
-  const accepted = await runLoad({
-    url: lab.url,
-    clients: 1,
-    seconds: acceptSeconds,
-    warmUpSeconds: 1,
-    refusals: 0,
-    hot,
-    until: 'accepted',
-  });
-  const ratioToFloor = floor ? saga.ordersPerSecond / floor.ordersPerSecond : null;
-  const report = {
-    clients,
-    seconds,
-    refusals,
-    hot,
-    saga,
-    perOrder,
-    accepted: accepted.latencyMs,
-    floor,
-    ratioToFloor,
-  };
-  io.out(values.json ? JSON.stringify(report) : table(report));
-  return saga.failed > 0 ? 1 : 0;
-}
-
-async function measureSaga(
-  lab: LabState,
-  load: { clients: number; seconds: number; refusals: number; hot: boolean; warmUpSeconds: number },
-) {
+  const load = { url: lab.url, refusals, hot };
   const connection = await connect({ servers: lab.nats.url, name: 'bench' });
   try {
-    let before: Reading | undefined;
-    let after: Reading | undefined;
-    let client = process.cpuUsage();
-    const saga = await runLoad({
-      url: lab.url,
-      ...load,
-      until: 'ended',
-      onMeasuring: async () => {
-        before = await readMeters(lab, connection);
-        client = process.cpuUsage();
-      },
-      onMeasured: async () => {
-        client = process.cpuUsage(client);
-        after = await readMeters(lab, connection);
-      },
-    });
-    if (!before || !after) throw new Error('the meters were not read');
-    const clientMs = (client.user + client.system) / 1_000 / Math.max(saga.orders, 1);
-    return { saga, perOrder: { ...costs(before, after, saga.orders), 'cpuMs.client': clientMs } };
+    let floor: FloorResult | null = null;
+    let floorPerOrder: PerOrder | null = null;
+    if (!values['no-floor']) {
+      io.err(`floor: five plain transactions an order, ${clients} clients, ${seconds} s …`);
+      const meters = createMeters(lab, connection);
+      floor = await runFloor({ databases: lab.databases, clients, seconds, warmUpSeconds: 5, ...meters });
+      floorPerOrder = meters.perOrder(floor.orders);
+    }
+    io.err(`saga: over HTTP through all processes, ${clients} clients, ${seconds} s …`);
+    const meters = createMeters(lab, connection);
+    const saga = await runLoad({ ...load, clients, seconds, warmUpSeconds, until: 'ended', ...meters });
+    const sagaPerOrder = meters.perOrder(saga.orders);
+    io.err(`acceptance: one client, ${acceptSeconds} s …`);
+    const quiet = { onMeasuring: async () => {}, onMeasured: async () => {} };
+    const one = { clients: 1, seconds: acceptSeconds, warmUpSeconds: 1, until: 'accepted' as const };
+    const accepted = (await runLoad({ ...load, ...one, ...quiet })).latencyMs;
+    const ratioToFloor = floor ? saga.ordersPerSecond / floor.ordersPerSecond : null;
+    const figures = { saga, sagaPerOrder, accepted, floor, floorPerOrder, ratioToFloor };
+    const report: Report = { clients, seconds, refusals, hot, ...figures };
+    io.out(values.json ? JSON.stringify(report) : table(report));
+    return saga.failed > 0 ? 1 : 0;
   } finally {
     await connection.close();
   }
 }
 
-function costs(before: Reading, after: Reading, orders: number): Record<string, number | null> {
-  const per = (a: number, b: number) => (b - a) / Math.max(orders, 1);
-  const cpu = (['services', 'gateway', 'databases', 'nats'] as const).map((part) => [
-    `cpuMs.${part}`,
-    before.cpuMs && after.cpuMs ? per(before.cpuMs[part], after.cpuMs[part]) : null,
-  ]);
-  return {
-    ...Object.fromEntries(cpu),
-    walSyncs: per(before.walSyncs, after.walSyncs),
-    commits: per(before.commits, after.commits),
-    messages: per(before.messages, after.messages),
-  };
-}
-
-function table({ clients, saga, perOrder, accepted, floor, ratioToFloor }: Report): string {
+function table({
+  clients,
+  saga,
+  sagaPerOrder,
+  accepted,
+  floor,
+  floorPerOrder,
+  ratioToFloor,
+}: Report): string {
   const row = (name: string, text: string) => `  ${name.padEnd(26)}${text}`;
   const times = ({ p50, p95, p99 }: LoadResult['latencyMs']) =>
     `p50 ${p50.toFixed(1)} ms   p95 ${p95.toFixed(1)} ms   p99 ${p99.toFixed(1)} ms`;
+  const costs = (perOrder: PerOrder) =>
+    Object.entries(perOrder).map(([name, value]) =>
+      row(`  ${name} per order`, value === null ? 'not known on this machine' : value.toFixed(3)),
+    );
   const lines = [
     row('saga', `${saga.ordersPerSecond.toFixed(0)} orders/s at ${clients} clients, over HTTP`),
     row('  POST to end', times(saga.latencyMs)),
@@ -137,14 +106,13 @@ function table({ clients, saga, perOrder, accepted, floor, ratioToFloor }: Repor
       `${saga.dispatched} dispatched, ${saga.cancelled} cancelled, ${saga.unfinished} unfinished, ${saga.failed} failed`,
     ),
     row('  accepted, one client', times(accepted)),
-    ...Object.entries(perOrder).map(([name, value]) =>
-      row(`  ${name} per order`, value === null ? 'not known on this machine' : value.toFixed(3)),
-    ),
+    ...costs(sagaPerOrder),
   ];
   if (floor && ratioToFloor !== null) {
     lines.push(
       row('raw floor', `${floor.ordersPerSecond.toFixed(0)} orders/s, one plain transaction per step`),
       row('  five steps', times(floor.latencyMs)),
+      ...costs(floorPerOrder ?? {}),
       row('saga / floor', ratioToFloor.toFixed(2)),
     );
   }
