@@ -1,16 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import {
-  endOf,
-  get,
-  holdings,
-  orderOf,
-  place,
-  somebody,
-  stepOf,
-  timelineOf,
-  typesOf,
-} from '../support/api.ts';
+import { endOf, get, holdings, place, somebody, stepOf, timelineOf, typesOf } from '../support/api.ts';
 import { type Bus, openBus } from '../support/bus.ts';
 import { someEvent } from '../support/events.ts';
 import { eventually } from '../support/eventually.ts';
@@ -27,8 +17,25 @@ type DeadLetter = {
 };
 
 let bus: Bus;
+/** Fails for a quarter of a minute while the other tests run; looked at last. */
+let poison: {
+  orderId: string;
+  who: ReturnType<typeof somebody>;
+  before: Awaited<ReturnType<typeof holdings>>;
+};
 beforeAll(async () => {
   bus = await openBus();
+  const who = somebody();
+  const before = await holdings(who);
+  const { orderId } = await place({
+    customerId: who.customerId,
+    // The chain of undos is held up, or its bar would settle the poison before its attempts are over.
+    faults: [
+      { at: 'payment.charge', do: 'error', times: 20 },
+      { at: 'logistics.unassign', do: 'delay', ms: 9_000 },
+    ],
+  });
+  poison = { orderId, who, before };
 });
 afterEach(() => bus.clean());
 afterAll(async () => {
@@ -95,11 +102,13 @@ describe('When a message comes that no schema accepts', () => {
   });
 
   test('then an empty batch is taken for what it is: nothing', async () => {
-    const before = (await deadLetters()).length;
+    const ofInventory = async () =>
+      (await deadLetters()).filter(({ service }) => service === 'inventory').length;
+    const before = await ofInventory();
     await bus.publish('payment.completed', '[]', randomUUID());
     const { orderId } = await place();
     await endOf(orderId);
-    expect(await deadLetters()).toHaveLength(before);
+    expect(await ofInventory()).toBe(before);
   });
 
   test('then one bad event does not take the good ones of its batch with it', async () => {
@@ -179,16 +188,7 @@ describe('When an undo comes before its step', () => {
 
 describe('When a step fails every time', () => {
   test('then it is dead-lettered after its attempts, and the deadline cancels the order', async () => {
-    const who = somebody();
-    const before = await holdings(who);
-    const { orderId } = await place({
-      customerId: who.customerId,
-      // The chain of undos is held up, or its bar would settle the poison before its attempts are over.
-      faults: [
-        { at: 'payment.charge', do: 'error', times: 20 },
-        { at: 'logistics.unassign', do: 'delay', ms: 9_000 },
-      ],
-    });
+    const { orderId, who, before } = poison;
     const letter = await eventually(
       'the poison',
       async () => (await deadLetters()).find(({ body }) => body.includes(orderId)),
@@ -200,7 +200,6 @@ describe('When a step fails every time', () => {
       reason: 'injected error at payment.charge',
       attempts: 8,
     });
-    expect(await orderOf(orderId)).toMatchObject({ status: 'CANCELLING' });
     const meanwhile = await place();
     expect(await endOf(meanwhile.orderId)).toMatchObject({ status: 'DISPATCHED' });
     expect(await endOf(orderId)).toMatchObject({ status: 'CANCELLED', reason: 'deadline passed' });

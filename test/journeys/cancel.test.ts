@@ -97,6 +97,21 @@ describe.concurrent('When an order is cancelled that is', () => {
   });
 });
 
+describe.concurrent('When an order is late', () => {
+  test('then its deadline cancels it, whatever it waits for', async () => {
+    const who = somebody();
+    const before = await holdings(who);
+    const { orderId, createdAt } = await place({
+      customerId: who.customerId,
+      faults: [{ at: 'inventory.reserve', do: 'delay', ms: 15_000 }],
+    });
+    const order = await endOf(orderId);
+    expect(order).toMatchObject({ status: 'CANCELLED', reason: 'deadline passed' });
+    expect(Date.parse(order.endedAt ?? '') - Date.parse(createdAt)).toBeGreaterThanOrEqual(6_000);
+    expect(await holdings(who)).toEqual(before);
+  });
+});
+
 describe('When a cancellation is asked for', () => {
   test('of a dispatched order, then it is refused and the order stands', async () => {
     const { orderId } = await place();
@@ -157,21 +172,8 @@ describe('When cancellations race the dispatch, many times', () => {
   });
 });
 
-describe('When an order is late', () => {
-  test('then its deadline cancels it, whatever it waits for', async () => {
-    const who = somebody();
-    const before = await holdings(who);
-    const { orderId, createdAt } = await place({
-      customerId: who.customerId,
-      faults: [{ at: 'inventory.reserve', do: 'delay', ms: 15_000 }],
-    });
-    const order = await endOf(orderId);
-    expect(order).toMatchObject({ status: 'CANCELLED', reason: 'deadline passed' });
-    expect(Date.parse(order.endedAt ?? '') - Date.parse(createdAt)).toBeGreaterThanOrEqual(6_000);
-    expect(await holdings(who)).toEqual(before);
-  });
-
-  test('then a list of cancelled orders shows it', async () => {
+describe('When cancelled orders are asked for', () => {
+  test('then only those are listed', async () => {
     const answer = await call<{ items: { status: string }[] }>('GET', '/api/orders?status=CANCELLED&limit=5');
     expect(answer.body.items.map(({ status }) => status)).toEqual(Array(5).fill('CANCELLED'));
   });

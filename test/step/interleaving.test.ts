@@ -18,7 +18,7 @@ import { causeOfEvent, openWorld, reactionOf, someCause, type World } from '../s
 
 const money = 1_000;
 const portions = 50;
-const runs = 150;
+const runs = 120;
 const deliveriesMax = 2_000;
 const runsMs = 120_000;
 
