@@ -1,7 +1,17 @@
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import type { Order } from '#libs/contracts/orders.ts';
 import type { Fault } from '#libs/faults/fault.ts';
-import { call, endOf, get, type OrderRequest, type ProblemBody, place, somebody } from '../support/api.ts';
+import {
+  call,
+  endOf,
+  get,
+  type OrderRequest,
+  type ProblemBody,
+  place,
+  somebody,
+  stepOf,
+} from '../support/api.ts';
+import { killPart, labReady } from '../support/control.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
 
@@ -97,6 +107,30 @@ describe('When the faults are reset', () => {
     expect((await call('DELETE', '/api/faults')).status).toBe(204);
     await eventually('it heals', async () => (await outcomeOf({ customerId })).status === 'DISPATCHED');
     expect((await list()).items).toEqual([]);
+  });
+});
+
+describe('When the broker and a service are killed', () => {
+  test('then the fault is still set, and a reset is still heard', async () => {
+    const { customerId } = somebody();
+    await set({ id: 'k', at: 'payment.charge', do: 'refuse', scope: { customerId } });
+    await untilRefused({ customerId }, 'payment.charge');
+    await killPart('nats');
+    await killPart('payment');
+    await labReady();
+    await eventually('an order goes through again', async () => {
+      const { status } = await outcomeOf({ customerId: 'asha' });
+      return status === 'DISPATCHED';
+    });
+    await untilRefused({ customerId }, 'payment.charge');
+    // The order service was not killed: it must hear of changes over the broker's restart.
+    await set({ id: 'o', at: 'order.confirm', do: 'refuse', scope: { customerId } });
+    await eventually('confirm is refused', async () => {
+      const { orderId } = await place({ customerId });
+      return (await stepOf(orderId, 'order.confirm')).outcome === 'refused';
+    });
+    expect((await call('DELETE', '/api/faults')).status).toBe(204);
+    await eventually('it heals', async () => (await outcomeOf({ customerId })).status === 'DISPATCHED');
   });
 });
 
