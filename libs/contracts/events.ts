@@ -42,7 +42,7 @@ export const batchContentType = 'application/cloudevents-batch+json';
 /** Events of one message at most: keeps a message of full-size orders far below the broker's 1 MB limit. */
 export const eventsPerMessageMax = 256;
 
-const envelope = z.object({
+export const envelope = z.object({
   specversion: z.literal('1.0'),
   id: z.uuid(),
   source: z.string().max(40),

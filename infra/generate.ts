@@ -1,0 +1,37 @@
+/**
+ * `npm run generate` writes every file that is made from data; with `--check` it only compares, and exits
+ * with 1 when one is stale. `--docs <directory>` compares or writes the documents somewhere else.
+ */
+import { parseArgs } from 'node:util';
+import { staleDocuments, writeDocuments } from './generate/documents.ts';
+import { driftedServices, generateMigrations } from './generate/migrations.ts';
+
+const { values } = parseArgs({
+  options: { check: { type: 'boolean', default: false }, docs: { type: 'string', default: 'docs' } },
+});
+process.exitCode = values.check ? await check(values.docs) : await write(values.docs);
+
+async function check(docs: string): Promise<number> {
+  const stale = [
+    ...staleDocuments(docs),
+    ...(await driftedServices()).map((service) => `services/${service}/migrations`),
+  ];
+  for (const file of stale) console.error(`${file} is stale`);
+  if (stale.length > 0) console.error('Write them with: npm run generate');
+  return stale.length > 0 ? 1 : 0;
+}
+
+async function write(docs: string): Promise<number> {
+  for (const file of writeDocuments(docs)) console.log(`${file} is written`);
+  for (const service of await driftedServices()) {
+    generateMigrations(service);
+    console.log(`services/${service}/migrations has a new migration: read it before you commit it`);
+  }
+  // drizzle-kit says with exit code 0 that it could do nothing (a rename needs a terminal): look again.
+  const drifted = await driftedServices();
+  for (const service of drifted) {
+    console.error(`services/${service}/migrations do not make its schema. In a terminal, run:`);
+    console.error(`  SERVICE=${service} npx drizzle-kit generate`);
+  }
+  return drifted.length > 0 ? 1 : 0;
+}

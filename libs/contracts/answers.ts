@@ -1,0 +1,82 @@
+/** What the gateway itself answers, beside the resources of orders.ts: stories, faults, checks, health. */
+import { z } from 'zod';
+import { fault } from '#libs/faults/fault.ts';
+import { faultActions, listOf, timelineItem } from './orders.ts';
+import { type ProblemCode, problems } from './problems.ts';
+
+/** `missing` names the services that could not be asked for their part. */
+export const timeline = listOf(timelineItem).extend({ missing: z.array(z.string()) });
+
+export const activeFault = fault.extend({
+  /** How often it has fired, over all replicas. */
+  hits: z.int().min(0),
+});
+
+export const faultPoint = z.object({
+  at: z.string(),
+  actions: z.array(z.enum(faultActions)),
+  shows: z.string(),
+});
+
+export const faultState = listOf(activeFault).extend({
+  /** Whether faults can be set at all. */
+  on: z.boolean(),
+  points: z.array(faultPoint),
+});
+
+/** A message that could not be handled, or some of its events, with the reason. */
+export const deadLetter = z.object({
+  id: z.string(),
+  service: z.string(),
+  reason: z.string(),
+  subject: z.string(),
+  attempts: z.int(),
+  messageId: z.string(),
+  time: z.iso.datetime(),
+  body: z.string(),
+});
+
+const violation = z.object({ orderId: z.uuid().nullable(), detail: z.string() });
+
+export const invariants = z.object({
+  holds: z.boolean(),
+  tookMs: z.int(),
+  rules: z.array(
+    z.object({
+      id: z.string(),
+      title: z.string(),
+      holds: z.boolean(),
+      checked: z.int(),
+      /** The first ones; `violationCount` says how many there are. */
+      violations: z.array(violation),
+      violationCount: z.int(),
+    }),
+  ),
+});
+
+export const liveness = z.object({ live: z.literal(true) });
+export const readiness = z.object({ ready: z.boolean(), detail: z.record(z.string(), z.string()) });
+
+/** RFC 9457. `errors` names every field that does not fit. */
+export const problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.enum(Object.keys(problems) as [ProblemCode, ...ProblemCode[]]),
+  detail: z.string().optional(),
+  errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+});
+
+/** Of `GET /api/events`. */
+export const eventsQuery = z.strictObject({
+  /** Only what is said about this order. */
+  orderId: z.uuid().optional(),
+});
+/** The id of an SSE event: the stream's sequence of its message, and its place in that message. */
+export const sseEventId = z
+  .string()
+  .regex(/^\d{1,15}-\d{1,4}$/, 'expected a sequence and a place, such as 41-0');
+
+export const traceParams = z.object({
+  traceId: z.string().regex(/^[0-9a-f]{32}$/, 'expected 32 hex digits'),
+});
