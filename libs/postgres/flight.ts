@@ -7,6 +7,7 @@
  * When a statement fails the server skips the rest of the flight: they fail with the same error.
  */
 import pg from 'pg';
+import { startFlightSpan } from '#libs/telemetry/flight-span.ts';
 import { encodeValue } from './encode.ts';
 
 export type FlightResult = { command: string; rows: pg.QueryResultRow[] };
@@ -44,8 +45,11 @@ export class Flight {
   #columns: Column[] | undefined;
   #rows: pg.QueryResultRow[] = [];
 
+  readonly #endSpan: (error?: unknown) => void;
+
   constructor(statements: readonly FlightStatement[]) {
     this.#statements = statements;
+    this.#endSpan = startFlightSpan(statements.map(({ text }) => text));
   }
 
   /** Called by the client when it is this flight's turn. */
@@ -105,9 +109,12 @@ export class Flight {
     this.handleCommandComplete({ text: '' });
   }
 
-  handleReadyForQuery(): void {}
+  handleReadyForQuery(): void {
+    this.#endSpan();
+  }
 
   handleError(error: unknown): void {
+    this.#endSpan(error);
     const failed = this.#statements[this.#at];
     if (failed && typeof this.#prepared.get(failed.name) !== 'object')
       this.#prepared.set(failed.name, 'uncertain');

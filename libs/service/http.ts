@@ -7,6 +7,8 @@ import Fastify, {
 } from 'fastify';
 import type { z } from 'zod';
 import { type FieldError, Problem, type ProblemCode, problemContentType } from '#libs/contracts/problems.ts';
+import { nameHttpSpan } from '#libs/telemetry/http-span.ts';
+import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 
 const bodyBytesMax = 64 * 1024;
 const requestTimeoutMs = 40_000;
@@ -30,6 +32,9 @@ export function createHttp({ logger, health, metrics }: HttpOptions): FastifyIns
     // A malformed URL never reaches a route or the error handler; it must look like any other problem.
     frameworkErrors: (error, _request, reply) => sendProblem(reply as FastifyReply, toProblem(error)),
   });
+  if (tracingOn) {
+    app.addHook('onRequest', async ({ method, routeOptions }) => nameHttpSpan(method, routeOptions.url));
+  }
   app.setErrorHandler((error, request, reply) => {
     const problem = toProblem(error);
     if (problem.status >= 500) request.log.error({ err: error, code: problem.code }, 'request failed');

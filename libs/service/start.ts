@@ -20,7 +20,7 @@ import { createSagaDriver, pointOf } from '#libs/step/saga-driver.ts';
 import type { Verdict } from '#libs/step/transact.ts';
 import { traceBatch, traceNothing } from '#libs/telemetry/batch-trace.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
-import { tracingOn } from '#libs/telemetry/register.ts';
+import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 import { readConfig, serviceConfig } from './config.ts';
 import type { ServiceContext, ServiceDefinition } from './definition.ts';
 import { createHttp } from './http.ts';

@@ -1,6 +1,6 @@
 /** Stops a process in order, once, within a bound. */
 import type { Logger } from 'pino';
-import { tracingOn } from '#libs/telemetry/register.ts';
+import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 
 const stopMsMax = 10_000;
 

@@ -68,8 +68,9 @@ const claimedColumns = [
 
 const selectForward = statement<{ orderId: string; step: string; outcome: EntryOutcome; lamport: number }>(`
   select j.order_id as "orderId", j.step, j.outcome, j.lamport
-  from unnest($1::uuid[], $2::text[]) as wanted (order_id, step)
-  join journal j on j.order_id = wanted.order_id and j.step = wanted.step and j.direction = 'do'`);
+  from journal j join unnest($1::uuid[], $2::text[]) as wanted (order_id, step)
+    on j.order_id = wanted.order_id and j.step = wanted.step
+  where j.direction = 'do'`);
 
 /** How the forward steps ended that these undos are about. */
 export async function recallForward(

@@ -3,6 +3,7 @@
  * in the next batch's transaction, which costs no commit of its own, or after a moment of quiet. What could
  * not be published stays unmarked: the relay finds it.
  */
+import { context, ROOT_CONTEXT } from '@opentelemetry/api';
 import type pg from 'pg';
 import type { Publish } from '#libs/nats/publish.ts';
 import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
@@ -35,7 +36,8 @@ export function createOutboxPublisher(options: {
     try {
       await publish(message);
       stored.push(message.messageId);
-      quiet ??= setTimeout(() => void flush(), quietMs);
+      // Outside of any order's trace: these messages are of many.
+      quiet ??= context.with(ROOT_CONTEXT, () => setTimeout(() => void flush(), quietMs));
     } catch (error) {
       onTrouble(error, `message ${message.messageId} is left to the relay`);
     }

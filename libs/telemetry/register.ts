@@ -2,7 +2,6 @@
  * Loaded before everything else (`node --import …/register.ts`). Nothing of the SDK is loaded when tracing
  * is off, so that off costs nothing.
  */
-export const tracingOn =
-  process.env.OTEL_SDK_DISABLED !== 'true' && process.env.OTEL_EXPORTER_OTLP_ENDPOINT !== undefined;
+import { tracingOn } from './tracing-on.ts';
 
 if (tracingOn) await import('./sdk.ts');

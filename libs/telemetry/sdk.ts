@@ -2,6 +2,7 @@
  * The OpenTelemetry SDK, exporting by OTLP/HTTP. Instrumentations must be registered before the modules that
  * they patch are loaded; pg and http are CommonJS, so require hooks suffice.
  */
+import { basename, dirname } from 'node:path';
 import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { PgInstrumentation } from '@opentelemetry/instrumentation-pg';
 import { NodeSDK } from '@opentelemetry/sdk-node';
@@ -16,7 +17,11 @@ process.env.OTEL_EXPORTER_OTLP_TIMEOUT ??= exportTimeoutMs;
 process.env.OTEL_BSP_EXPORT_TIMEOUT ??= exportTimeoutMs;
 process.env.OTEL_BSP_SCHEDULE_DELAY ??= '500';
 
+/** `services/order/main.ts` is `order`, unless the environment says otherwise. */
+const folder = basename(dirname(process.argv[1] ?? ''));
+
 const sdk = new NodeSDK({
+  serviceName: process.env.OTEL_SERVICE_NAME ?? (folder === 'console' ? 'gateway' : folder),
   instrumentations: [
     new HttpInstrumentation({
       // A handover carries many orders, each with the trace of its own request: it is no trace itself.
@@ -26,7 +31,7 @@ const sdk = new NodeSDK({
       // Every order's trace begins where a person came in; what a service asks for itself is no trace.
       requireParentforOutgoingSpans: true,
     }),
-    new PgInstrumentation({ requireParentSpan: true }),
+    new PgInstrumentation({ requireParentSpan: true, ignoreConnectSpans: true }),
   ],
 });
 sdk.start();
