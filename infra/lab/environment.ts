@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import { answers } from './ports.ts';
-import { gatewayName, type ServicePart } from './topology.ts';
+import { gatewayName, repository, type ServicePart } from './topology.ts';
 
 type Environment = Record<string, string>;
 
@@ -10,10 +11,12 @@ export type Addresses = {
   portOf: (service: ServicePart) => number;
   databases: Record<string, { url: string; auditUrl: string }>;
   nats: { url: string; monitorUrl: string };
+  jaegerUrl: string | null;
 };
 
 const jaegerOtlpPort = 4318;
-const jaegerUiUrl = 'http://127.0.0.1:16686';
+/** Where Jaeger's pages and its query API are, unless JAEGER_URL says otherwise. */
+const jaegerUiUrl = process.env.JAEGER_URL ?? 'http://127.0.0.1:16686';
 /** Everything else of the launcher's environment stays behind: it may hold what is nobody's business. */
 const passedOn = [
   'PATH',
@@ -36,6 +39,8 @@ export function serviceEnvironment(
   const database = service.database === undefined ? undefined : addresses.databases[service.database];
   return {
     NODE_ENV: 'production',
+    // Services share most of their modules: compiled and stripped of types once, they start twice as fast.
+    NODE_COMPILE_CACHE: join(repository, 'node_modules', '.cache', 'saga-lab'),
     LOG_LEVEL: 'info',
     FAULTS: 'on',
     LAB_DATA: 'on',
@@ -80,5 +85,6 @@ function gatewayEnvironment(services: readonly ServicePart[], addresses: Address
     `${database.toUpperCase()}_AUDIT_URL`,
     auditUrl,
   ]);
-  return Object.fromEntries([...urls, ...audits]);
+  const jaeger = addresses.jaegerUrl === null ? [] : [['JAEGER_URL', addresses.jaegerUrl]];
+  return Object.fromEntries([...urls, ...audits, ...jaeger]);
 }

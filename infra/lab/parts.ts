@@ -52,7 +52,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   );
   const portOf = (service: ServicePart) =>
     service.portOffset === undefined ? gatewayPort : portBase + service.portOffset;
-  const addresses = { host, gatewayPort, portOf, databases, nats };
+  const addresses = { host, gatewayPort, portOf, databases, nats, jaegerUrl: traces.jaegerUrl };
   const shared = { ...traces.env, ...options.env };
   const specs = topology.services.map((service) => serviceSpec(service, topology, addresses, shared));
   for (const { spec } of servers) specs.push(spec);

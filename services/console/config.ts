@@ -15,6 +15,8 @@ export const gatewayConfig = commonConfig.extend({
   INVENTORY_AUDIT_URL: database,
   LOGISTICS_AUDIT_URL: database,
   NOTIFICATION_AUDIT_URL: database,
+  /** Jaeger's query API, such as http://127.0.0.1:16686; without it `/api/traces` says how to get one. */
+  JAEGER_URL: z.url().optional(),
 });
 
 export type GatewayConfig = z.output<typeof gatewayConfig>;

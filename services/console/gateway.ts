@@ -1,18 +1,22 @@
 /** The one public port: the API of DESIGN §8, most of it passed on to the service that owns the answer. */
+import type { NatsConnection } from '@nats-io/transport-node';
 import { pino } from 'pino';
 import { connectNats } from '#libs/nats/connect.ts';
 import { readConfig } from '#libs/service/config.ts';
-import { createHttp } from '#libs/service/http.ts';
+import { createHttp, type FastifyInstance } from '#libs/service/http.ts';
 import { createMetrics } from '#libs/service/metrics.ts';
 import { stopOnSignal } from '#libs/service/stop.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
-import { gatewayConfig } from './config.ts';
+import { apiDocsRoutes } from './api-docs.ts';
+import { type GatewayConfig, gatewayConfig } from './config.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
+import { eventRoutes } from './events.ts';
 import { faultRoutes } from './faults.ts';
 import { invariantRoutes } from './invariants.ts';
-import { createUpstreams, passOn } from './pass-on.ts';
+import { createUpstreams, passOn, type Upstreams } from './pass-on.ts';
 import { placingRoutes } from './place-orders.ts';
 import { timelineRoutes } from './timeline.ts';
+import { traceRoutes } from './traces.ts';
 
 export async function startGateway(): Promise<void> {
   const config = readConfig(gatewayConfig);
@@ -43,6 +47,20 @@ export async function startGateway(): Promise<void> {
     },
     metrics: () => metrics.registry.metrics(),
   });
+  await registerRoutes(app, upstreams, connection, config);
+
+  await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
+  log.info({ port: config.SERVICE_PORT }, 'ready');
+  stopOnSignal(log, [() => app.close(), () => upstreams.close(), () => connection.drain()]);
+}
+
+/** Every route of the public port; libs/contracts/api.ts lists the same, and a test compares. */
+export async function registerRoutes(
+  app: FastifyInstance,
+  upstreams: Upstreams,
+  connection: NatsConnection,
+  config: GatewayConfig,
+): Promise<void> {
   // What is passed on is not read here: the service that owns the route parses it.
   await app.register(async (scope) => passOn(scope, upstreams));
   placingRoutes(app, upstreams, connection);
@@ -50,8 +68,7 @@ export async function startGateway(): Promise<void> {
   await faultRoutes(app, connection, config);
   deadLetterRoutes(app, connection);
   invariantRoutes(app, connection, config);
-
-  await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
-  log.info({ port: config.SERVICE_PORT }, 'ready');
-  stopOnSignal(log, [() => app.close(), () => upstreams.close(), () => connection.drain()]);
+  eventRoutes(app, connection);
+  traceRoutes(app, config);
+  await apiDocsRoutes(app);
 }

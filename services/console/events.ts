@@ -1,0 +1,147 @@
+/**
+ * `GET /api/events`: the saga's events as they are published, as server-sent events. Each listener has an
+ * ordered consumer of its own, which keeps nothing at the broker, so looking on never takes a message from
+ * a service. A listener that comes back with `Last-Event-ID` misses nothing that the stream still holds.
+ */
+import { type ConsumerMessages, DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { eventsQuery, sseEventId } from '#libs/contracts/answers.ts';
+import { parseEvent } from '#libs/contracts/events.ts';
+import { Problem } from '#libs/contracts/problems.ts';
+import { eventStream } from '#libs/nats/streams.ts';
+import { type FastifyInstance, type FastifyReply, parse } from '#libs/service/http.ts';
+
+const listenersMax = 32;
+const heartbeatMs = 15_000;
+/** How soon a browser comes back when its stream ends. */
+const retryMs = 1_000;
+/** A listener that does not read for so long is dropped; until then its consumer waits with it. */
+const drainMsMax = 10_000;
+const messagesAheadMax = 200;
+
+/** The place of an event: the stream's sequence of its message, and its index there. */
+type Place = { sequence: number; index: number };
+
+export function eventRoutes(app: FastifyInstance, connection: NatsConnection): void {
+  const listeners = new Set<() => Promise<void>>();
+  let openCount = 0;
+  // Streams never end by themselves, and closing waits for every answer.
+  app.addHook('preClose', async () => {
+    await Promise.all([...listeners].map((stop) => stop()));
+  });
+
+  app.get('/api/events', async (request, reply) => {
+    const { orderId } = parse(eventsQuery, request.query);
+    const after = readPlace(request.headers['last-event-id']);
+    if (openCount >= listenersMax) {
+      throw new Problem('service-unavailable', `${listenersMax} listeners are here already`);
+    }
+    openCount += 1;
+    try {
+      const messages = await openMessages(connection, after);
+      const stop = async () => {
+        await messages.close();
+        if (reply.raw.writableNeedDrain) reply.raw.destroy();
+      };
+      listeners.add(stop);
+      await tell(reply, messages, after, orderId).finally(() => listeners.delete(stop));
+    } finally {
+      openCount -= 1;
+    }
+  });
+}
+
+function readPlace(header: string | string[] | undefined): Place | undefined {
+  // A browser sends an empty one when it has heard nothing yet.
+  if (header === undefined || header === '') return undefined;
+  const [sequence = '0', index = '0'] = parse(sseEventId, header).split('-');
+  return { sequence: Number(sequence), index: Number(index) };
+}
+
+async function openMessages(connection: NatsConnection, after: Place | undefined): Promise<ConsumerMessages> {
+  const manager = await jetstreamManager(connection);
+  const { state } = await manager.streams.info(eventStream);
+  // A place beyond the end is from a stream that has lost its tail since: nothing can be said about it.
+  const isKnown = after !== undefined && after.sequence > 0 && after.sequence <= state.last_seq;
+  const consumer = await jetstream(connection).consumers.get(eventStream, {
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: isKnown ? after.sequence : state.last_seq + 1,
+  });
+  // With the default heartbeat an ordered consumer does not go on after the broker was away.
+  return consumer.consume({ max_messages: messagesAheadMax, idle_heartbeat: 1_000 });
+}
+
+/** Writes until the listener leaves, reads too slowly, or the gateway stops. */
+async function tell(
+  reply: FastifyReply,
+  messages: ConsumerMessages,
+  after: Place | undefined,
+  orderId: string | undefined,
+): Promise<void> {
+  reply.hijack();
+  const { raw } = reply;
+  raw.writeHead(200, {
+    ...(reply.getHeaders() as Record<string, string>),
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-cache, no-transform',
+  });
+  raw.write(`retry: ${retryMs}\n\n`);
+  raw.on('close', () => void messages.close());
+  // It may have left while its consumer was being made.
+  if (raw.destroyed) await messages.close();
+  const heartbeat = setInterval(() => {
+    if (!raw.writableNeedDrain) raw.write(': alive\n\n');
+  }, heartbeatMs);
+  try {
+    for await (const message of messages) {
+      const skipTo = message.seq === after?.sequence ? after.index + 1 : 0;
+      const text = writeEvents(message.seq, message.string(), skipTo, orderId);
+      if (text !== '' && !raw.write(text) && !(await drained(raw))) break;
+    }
+  } catch (error) {
+    reply.log.warn({ err: error }, 'a listener was cut off; it comes back by itself');
+  } finally {
+    clearInterval(heartbeat);
+    await messages.close();
+    raw.end();
+  }
+}
+
+/** The events of one message in the form of SSE. What no schema accepts is none of ours, and is left out. */
+function writeEvents(sequence: number, body: string, skipTo: number, orderId: string | undefined): string {
+  let text = '';
+  for (const [index, candidate] of readBatch(body).entries()) {
+    if (index < skipTo) continue;
+    if (orderId !== undefined && (candidate as { subject?: unknown } | null)?.subject !== orderId) continue;
+    const parsed = parseEvent(candidate);
+    if (!parsed.ok) continue;
+    const { event } = parsed;
+    text += `id: ${sequence}-${index}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+  }
+  return text;
+}
+
+function readBatch(body: string): unknown[] {
+  try {
+    const batch: unknown = JSON.parse(body);
+    return Array.isArray(batch) ? batch : [];
+  } catch (error) {
+    // The services dead-letter it with its reason; here it is only not shown.
+    if (error instanceof SyntaxError) return [];
+    throw error;
+  }
+}
+
+/** False when the listener has gone or has not read for too long; then it is cut off. */
+async function drained(raw: FastifyReply['raw']): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const yes = () => resolve(true);
+  const no = () => resolve(false);
+  const timer = setTimeout(no, drainMsMax);
+  raw.once('drain', yes).once('close', no);
+  const isDrained = await promise;
+  clearTimeout(timer);
+  raw.off('drain', yes).off('close', no);
+  if (!isDrained) raw.destroy();
+  return isDrained;
+}
