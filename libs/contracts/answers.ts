@@ -73,9 +73,13 @@ export const eventsQuery = z.strictObject({
   orderId: z.uuid().optional(),
 });
 /** The id of an SSE event: the stream's sequence of its message, and its place in that message. */
-export const sseEventId = z
-  .string()
-  .regex(/^\d{1,15}-\d{1,4}$/, 'expected a sequence and a place, such as 41-0');
+export const eventsHeaders = z.object({
+  'last-event-id': z
+    .string()
+    .regex(/^(\d{1,15}-\d{1,4})?$/, 'expected a sequence and a place, such as 41-0')
+    .optional()
+    .describe('goes on after that event instead of with the next one'),
+});
 
 export const traceParams = z.object({
   traceId: z.string().regex(/^[0-9a-f]{32}$/, 'expected 32 hex digits'),

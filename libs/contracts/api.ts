@@ -314,11 +314,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     summary:
       'Follow the events as they are published (server-sent events; asyncapi.json says what they hold)',
     query: answers.eventsQuery,
-    headers: z.object({
-      'Last-Event-ID': answers.sseEventId
-        .optional()
-        .describe('goes on after that event instead of with the next one'),
-    }),
+    headers: answers.eventsHeaders,
     answers: {
       200: { means: 'One server-sent event per CloudEvent, for ever', contentType: 'text/event-stream' },
     },

@@ -22,7 +22,7 @@ export const problems = {
   'unsupported-media-type': { status: 415, title: 'The body must be application/json' },
   'forbidden-origin': { status: 403, title: 'Faults are set from this machine only' },
   'faults-off': { status: 403, title: 'Fault injection is off' },
-  'faults-changed': { status: 409, title: 'Somebody else changed the faults meanwhile' },
+  'faults-changed': { status: 412, title: 'Somebody else changed the faults meanwhile' },
   'protocol-not-available': { status: 422, title: 'That protocol is not available' },
   'too-many-requests': { status: 429, title: 'Too many requests' },
   'service-unavailable': { status: 503, title: 'A part of the lab cannot be reached' },

@@ -16,8 +16,15 @@ export type ServiceContext = {
   /** For reads. What changes something is a step, and goes through `request`. */
   db: NodePgDatabase;
   connection: NatsConnection;
-  /** Runs the reaction of that name for this cause; resolves when it is committed. */
-  request<On extends RequestName>(on: On, cause: Omit<Cause<RequestData[On]>, 'lamport'>): Promise<Verdict>;
+  /**
+   * Runs the reaction of that name for this cause; resolves when it is committed. `roundsBefore` says how
+   * often the same was asked in vain, so that attempts go on counting.
+   */
+  request<On extends RequestName>(
+    on: On,
+    cause: Omit<Cause<RequestData[On]>, 'lamport'>,
+    roundsBefore?: number,
+  ): Promise<Verdict>;
 };
 
 export type ServiceDefinition = {

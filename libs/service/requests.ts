@@ -17,7 +17,7 @@ export function createRequester(
   driver: SagaDriver,
 ): ServiceContext['request'] {
   const byName = new Map(reactions.map((reaction) => [reaction.on, reaction]));
-  return (on, cause) => {
+  return (on, cause, roundsBefore = 0) => {
     const reaction = byName.get(on);
     if (!reaction) throw new Error(`no reaction is called ${on}`);
     if (driver.waiting() >= waitingMax)
@@ -29,7 +29,8 @@ export function createRequester(
           else if (attempt >= attemptsMax) reject(error);
           else setTimeout(submit, retryMsMin * 2 ** (attempt - 1), attempt + 1);
         };
-        const intent = { reaction, cause: { ...cause, lamport: 0 }, attempt };
+        const counted = roundsBefore * attemptsMax + attempt;
+        const intent = { reaction, cause: { ...cause, lamport: 0 }, attempt: counted };
         driver.submit([{ intent, patient: false, committed: resolve, failed }]);
       };
       submit(1);

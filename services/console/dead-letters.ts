@@ -2,7 +2,7 @@
 import { jetstreamManager, type StoredMsg } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { z } from 'zod';
-import { deadLetterStream, ensureStreams } from '#libs/nats/streams.ts';
+import { deadLetterStream } from '#libs/nats/streams.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
 
 const query = z.strictObject({
@@ -13,7 +13,6 @@ const query = z.strictObject({
 export function deadLetterRoutes(app: FastifyInstance, connection: NatsConnection): void {
   app.get('/api/dead-letters', async (request) => {
     const { cursor, limit } = parse(query, request.query);
-    await ensureStreams(connection);
     const manager = await jetstreamManager(connection);
     const { state } = await manager.streams.info(deadLetterStream);
     const items: ReturnType<typeof toDeadLetter>[] = [];

@@ -5,11 +5,11 @@
  */
 import { type ConsumerMessages, DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
-import { eventsQuery, sseEventId } from '#libs/contracts/answers.ts';
+import { eventsHeaders, eventsQuery } from '#libs/contracts/answers.ts';
 import { parseEvent } from '#libs/contracts/events.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import { eventStream } from '#libs/nats/streams.ts';
-import { type FastifyInstance, type FastifyReply, parse } from '#libs/service/http.ts';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, parse } from '#libs/service/http.ts';
 
 const listenersMax = 32;
 const heartbeatMs = 15_000;
@@ -32,7 +32,7 @@ export function eventRoutes(app: FastifyInstance, connection: NatsConnection): v
 
   app.get('/api/events', async (request, reply) => {
     const { orderId } = parse(eventsQuery, request.query);
-    const after = readPlace(request.headers['last-event-id']);
+    const after = readPlace(request.headers);
     if (openCount >= listenersMax) {
       throw new Problem('service-unavailable', `${listenersMax} listeners are here already`);
     }
@@ -51,11 +51,12 @@ export function eventRoutes(app: FastifyInstance, connection: NatsConnection): v
   });
 }
 
-function readPlace(header: string | string[] | undefined): Place | undefined {
+function readPlace(headers: FastifyRequest['headers']): Place | undefined {
+  const { 'last-event-id': lastEventId } = parse(eventsHeaders, headers);
   // A browser sends an empty one when it has heard nothing yet.
-  if (header === undefined || header === '') return undefined;
-  const [sequence = '0', index = '0'] = parse(sseEventId, header).split('-');
-  return { sequence: Number(sequence), index: Number(index) };
+  if (!lastEventId) return undefined;
+  const [sequence, index] = lastEventId.split('-').map(Number) as [number, number];
+  return { sequence, index };
 }
 
 async function openMessages(connection: NatsConnection, after: Place | undefined): Promise<ConsumerMessages> {

@@ -10,10 +10,13 @@ import { orders } from './schema.ts';
 const tickMs = 500;
 const lateMax = 200;
 
+/** Late orders that were asked about: how often in vain, and whether an answer is still out. */
+type Asked = Map<string, { rounds: number; open: boolean }>;
+
 export function startWatchdog(context: ServiceContext): { stop(): Promise<void> } {
   let stopping = false;
   let wake: (() => void) | undefined;
-  const asked = new Set<string>();
+  const asked: Asked = new Map();
 
   const loop = async () => {
     while (!stopping) {
@@ -37,8 +40,8 @@ export function startWatchdog(context: ServiceContext): { stop(): Promise<void> 
   };
 }
 
-/** Answers are not waited for: an order whose answer is slow (`asked`) must not hold up the other late ones. */
-async function cancelLate({ db, log, request }: ServiceContext, asked: Set<string>): Promise<void> {
+/** Answers are not waited for: an order whose answer is slow must not hold up the other late ones. */
+async function cancelLate({ db, log, request }: ServiceContext, asked: Asked): Promise<void> {
   const late = await db
     .select()
     .from(orders)
@@ -49,13 +52,18 @@ async function cancelLate({ db, log, request }: ServiceContext, asked: Set<strin
         inArray(orders.status, ['PENDING', 'CONFIRMED']),
       ),
     )
-    .limit(lateMax);
-  for (const row of late.filter(({ orderId }) => !asked.has(orderId))) {
+    .limit(lateMax + asked.size);
+  for (const row of late) {
     const { orderId } = row;
-    const asking = request('request:deadline', causeFor(row, 'deadline passed'));
-    asked.add(orderId);
-    void asking
-      .catch((error) => log.warn({ err: error, orderId }, 'the watchdog asks again'))
-      .finally(() => asked.delete(orderId));
+    const before = asked.get(orderId) ?? { rounds: 0, open: false };
+    if (before.open) continue;
+    asked.set(orderId, { rounds: before.rounds + 1, open: true });
+    request('request:deadline', causeFor(row, 'deadline passed'), before.rounds).then(
+      () => asked.delete(orderId),
+      (error) => {
+        asked.set(orderId, { rounds: before.rounds + 1, open: false });
+        log.warn({ err: error, orderId }, 'the watchdog asks again');
+      },
+    );
   }
 }

@@ -142,7 +142,7 @@ describe('When two people set faults', () => {
     const first = await put([], { 'if-match': etag });
     expect(first.status).toBe(200);
     const second = await put([], { 'if-match': etag });
-    expect([second.status, second.body.code]).toEqual([409, 'faults-changed']);
+    expect([second.status, second.body.code]).toEqual([412, 'faults-changed']);
     expect(first.headers.get('etag')).not.toBe(etag);
     expect((await put([], { 'if-match': first.headers.get('etag') ?? '' })).status).toBe(200);
   });
