@@ -22,20 +22,25 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
   { name: 'bench', summary: 'measure speed and cost', load: () => import('./commands/bench.ts') },
 ];
 
-process.stdout.on('error', (error) => {
-  // The reader went away (`lab status | head`): there is nobody left to tell.
-  if (systemCode(error) !== 'EPIPE') throw error;
-});
-process.exitCode = await main(process.argv.slice(2));
+type Output = Omit<Io, 'home'>;
+const terminal: Output = { out: (line) => console.log(line), err: (line) => console.error(line) };
 
-async function main([name = 'help', ...rest]: string[]): Promise<number> {
-  if (['help', '--help', '-h'].includes(name) && rest[0] === undefined) return overview();
+if (import.meta.main) {
+  process.stdout.on('error', (error) => {
+    // The reader went away (`lab status | head`): there is nobody left to tell.
+    if (systemCode(error) !== 'EPIPE') throw error;
+  });
+  process.exitCode = await main(process.argv.slice(2), terminal);
+}
+
+/** One command line, to its exit code. */
+export async function main([name = 'help', ...rest]: readonly string[], io: Output): Promise<number> {
+  if (['help', '--help', '-h'].includes(name) && rest[0] === undefined) return overview(io);
   const wanted = name === 'help' ? (rest[0] ?? '') : name;
   const row = commands.find((command) => command.name === wanted);
-  if (row === undefined) return unknown(wanted);
+  if (row === undefined) return unknown(wanted, io);
   const command = await row.load();
-  if (name === 'help') return help(row.name, command);
-  const io = { out: (line: string) => console.log(line), err: (line: string) => console.error(line) };
+  if (name === 'help') return help(row.name, command, io);
   try {
     return await runCommand(row.name, command, rest, io);
   } catch (error) {
@@ -43,15 +48,10 @@ async function main([name = 'help', ...rest]: string[]): Promise<number> {
   }
 }
 
-async function runCommand(
-  name: string,
-  command: Command,
-  rest: string[],
-  io: Omit<Io, 'home'>,
-): Promise<number> {
+async function runCommand(name: string, command: Command, rest: string[], io: Output): Promise<number> {
   const options = { ...commonOptions, ...command.options };
   const args = parseArgs({ args: rest, options, allowPositionals: true });
-  if (args.values.help) return help(name, command);
+  if (args.values.help) return help(name, command, io);
   if (command.positionals === undefined && args.positionals.length > 0) {
     throw new UsageError(`'${name}' takes no argument, but was given '${args.positionals.join(' ')}'`);
   }
@@ -59,7 +59,7 @@ async function runCommand(
   return command.run(args, { ...io, home: homeDirectory(given) });
 }
 
-function failed(error: unknown, name: string, isJson: boolean, io: Omit<Io, 'home'>): number {
+function failed(error: unknown, name: string, isJson: boolean, io: Output): number {
   const isUsage = error instanceof UsageError || systemCode(error)?.startsWith('ERR_PARSE_ARGS');
   if (!isUsage && !(error instanceof LabError)) throw error;
   const message = (error as Error).message;
@@ -70,9 +70,9 @@ function failed(error: unknown, name: string, isJson: boolean, io: Omit<Io, 'hom
   return isUsage ? 2 : 1;
 }
 
-function overview(): number {
+function overview(io: Output): number {
   const rows = commands.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`);
-  console.log(
+  io.out(
     ['Usage: npx lab <command> [options]', '', ...rows, '', 'npx lab <command> --help tells more.'].join(
       '\n',
     ),
@@ -80,7 +80,7 @@ function overview(): number {
   return 0;
 }
 
-function help(name: string, command: Command): number {
+function help(name: string, command: Command, io: Output): number {
   const options: Options = { ...command.options, ...commonOptions };
   const rows = Object.entries(options).map(([option, { value, description }]) => {
     return `  ${`--${option}${value === undefined ? '' : ` <${value}>`}`.padEnd(24)} ${description}`;
@@ -94,16 +94,16 @@ function help(name: string, command: Command): number {
     ...rows,
     ...(examples.length > 0 ? ['', 'Examples:', ...examples] : []),
   ];
-  console.log(lines.join('\n'));
+  io.out(lines.join('\n'));
   return 0;
 }
 
-function unknown(name: string): number {
+function unknown(name: string, io: Output): number {
   const [meant] = near(
     name,
     commands.map((command) => command.name),
   );
   const hint = meant === undefined ? 'All commands: npx lab help' : `Did you mean: npx lab ${meant}`;
-  console.error(`There is no command '${name}'. ${hint}`);
+  io.err(`There is no command '${name}'. ${hint}`);
   return 2;
 }

@@ -14,7 +14,8 @@ function lab(...args: string[]): { status: number | null; out: string; err: stri
 test('help lists every command', () => {
   const { status, out } = lab('help');
   expect(status).toBe(0);
-  for (const name of ['up', 'down', 'status']) expect(out).toMatch(new RegExp(`^ {2}${name} `, 'm'));
+  for (const name of ['up', 'down', 'status', 'order', 'watch', 'break', 'heal', 'check', 'bench'])
+    expect(out).toMatch(new RegExp(`^ {2}${name} `, 'm'));
 });
 
 test('an unknown command suggests the one that was meant, with exit code 2', () => {
@@ -25,6 +26,10 @@ test.each([
   ['an unknown option', ['status', '--nonsense']],
   ['an argument too many', ['down', 'now']],
   ['a port that is none', ['up', '--port', 'eighty']],
+  ['an amount that is none', ['order', '--quantity', 'many']],
+  ['two ways to say the same', ['order', '--dish', 'dish-001', '--item', 'dish-002']],
+  ['a fault that is none', ['order', '--fault', 'charge']],
+  ['a time that is none', ['watch', 'some-order', '--timeout', 'soon']],
 ])('%s is a usage error', (_, args) => {
   const { status, err } = lab(...args);
   expect(status).toBe(2);
