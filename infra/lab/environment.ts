@@ -26,6 +26,7 @@ const passedOn = [
   'NODE_OPTIONS',
   'LOG_LEVEL',
   'NATS_UNSAFE',
+  'ORDER_DEADLINE_MS',
   'UV_THREADPOOL_SIZE',
 ];
 

@@ -1,5 +1,5 @@
 /**
- * The routes of the public port (DESIGN §8) as data: from these rows come the OpenAPI document and the test
+ * The routes of the public port as data: from these rows come the OpenAPI document and the test
  * that the gateway serves exactly these. Paths are written as the router takes them.
  * It has more than 250 lines, because it is one table.
  */

@@ -1,4 +1,4 @@
-/** The shapes of the public HTTP API (DESIGN §8), once. Amounts are integers in paise, never floats. */
+/** The shapes of the public HTTP API, once. Amounts are integers in paise, never floats. */
 import { z } from 'zod';
 
 /** An amount of money in minor units. The bound keeps every sum of a storm exact in a JavaScript number. */

@@ -1,4 +1,4 @@
-/** A fault that is set from outside: point + action + scope + end (DESIGN §6). */
+/** A fault that is set from outside: point + action + scope + end. */
 import { z } from 'zod';
 import { faultActions, text } from '#libs/contracts/orders.ts';
 

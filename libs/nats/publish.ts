@@ -1,7 +1,7 @@
 /**
  * Publishes to JetStream on an inbox of its own, pipelined: one subscription takes all acknowledgements. The
  * client's `js.publish` makes a request per message, with an error object and its stack trace prepared in
- * advance; this costs a seventh of it (anchors/performance.md §4). The message id is the outbox row's, so
+ * advance; this costs a seventh of it (docs/decisions/0006). The message id is the outbox row's, so
  * that the broker recognises a repeat.
  */
 import { createInbox, headers, type Msg, type NatsConnection } from '@nats-io/transport-node';

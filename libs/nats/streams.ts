@@ -5,18 +5,20 @@ import { type NatsConnection, nanos } from '@nats-io/transport-node';
 export const eventStream = 'EVENTS';
 export const deadLetterStream = 'DEAD_LETTERS';
 
-const day = 24 * 60 * 60 * 1000;
+const hour = 60 * 60 * 1000;
+/** Shorter than the outboxes' retention: whatever the stream holds, an outbox can still vouch for. */
+export const eventAgeMsMax = 24 * hour;
 
 export const streams = [
   {
     name: eventStream,
     subjects: ['order.>', 'payment.>', 'inventory.>', 'logistics.>'],
     storage: 'file',
-    max_age: nanos(7 * day),
+    max_age: nanos(eventAgeMsMax),
     // An optimisation, not the guarantee: the journal recognises repeats for ever.
     duplicate_window: nanos(120_000),
   },
-  { name: deadLetterStream, subjects: ['dead-letter.>'], storage: 'file', max_age: nanos(30 * day) },
+  { name: deadLetterStream, subjects: ['dead-letter.>'], storage: 'file', max_age: nanos(30 * 24 * hour) },
 ] as const satisfies (Partial<StreamConfig> & { name: string })[];
 
 const streamExistsWithOtherConfig = 10058;

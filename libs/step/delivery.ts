@@ -1,7 +1,7 @@
 /**
  * One message from the bus as items for the driver, and its end: acknowledged when every event in it is
  * settled, given back with a growing pause when one failed, dead-lettered when it has failed too often or
- * cannot be read. An undo is never dead-lettered: it is retried for ever and reported as stuck (DESIGN §7).
+ * cannot be read. An undo is never dead-lettered: it is retried for ever and reported as stuck.
  */
 import { createHash } from 'node:crypto';
 import type { JsMsg } from '@nats-io/jetstream';

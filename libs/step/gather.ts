@@ -1,7 +1,7 @@
 /**
  * While one batch is in its transaction the next one gathers. There is no linger timer: an idle lane starts
  * at once with what it has, and a busy one finds its next batch waiting (measured in
- * anchors/performance.md: a linger of 1 ms only costs).
+ * docs/performance.md: a linger of 1 ms only costs).
  */
 export type Gatherer<Item> = {
   push(items: readonly Item[]): void;

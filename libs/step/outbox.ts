@@ -2,7 +2,7 @@
  * The outbox in SQL: rows are written in the step's own transaction and published right after COMMIT. What
  * a crash left unpublished the relay claims with SKIP LOCKED. There is no cursor over a sequence (sequences
  * are drawn before commit, so a cursor skips late rows), no pg_snapshot_xmin (one prepared transaction
- * would freeze it) and no NOTIFY (it cannot be prepared). Measured: anchors/reliability.md §1.
+ * would freeze it) and no NOTIFY (it cannot be prepared). See docs/decisions/0004.
  */
 import { columns, statement } from '#libs/postgres/statement.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
@@ -41,10 +41,12 @@ export async function claimUnpublished(tx: Tx, olderThan: Date, limit: number): 
   return selectUnpublished(tx, olderThan, limit);
 }
 
-const deleteExpired = statement(`
+const deleteExpired = statement<{ messageId: string }>(`
   delete from outbox where message_id in (
-    select message_id from outbox where published_at < $1 limit $2 for update skip locked)`);
+    select message_id from outbox where published_at < $1 limit $2 for update skip locked)
+  returning message_id as "messageId"`);
 
-export async function forgetPublished(tx: Tx, before: Date, limit: number): Promise<void> {
-  await deleteExpired(tx, before, limit);
+/** Gives how many rows were forgotten. */
+export async function forgetPublished(tx: Tx, before: Date, limit: number): Promise<number> {
+  return (await deleteExpired(tx, before, limit)).length;
 }

@@ -4,6 +4,7 @@
  */
 import type pg from 'pg';
 import type { Publish } from '#libs/nats/publish.ts';
+import { eventAgeMsMax } from '#libs/nats/streams.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
 import { claimUnpublished, forgetPublished, markPublished } from './outbox.ts';
 
@@ -11,8 +12,10 @@ const tickMs = 1_000;
 /** Far above a healthy publish and the publisher's quiet time. */
 const patienceMs = 2_000;
 const rowsMax = 200;
-const retentionMs = 24 * 60 * 60 * 1_000;
+/** A row outlives its message in the stream by a wide margin. */
+const retentionMs = eventAgeMsMax + 2 * 60 * 60 * 1_000;
 const forgetEveryTicks = 60;
+const forgetRowsMax = 500;
 
 export type Relay = { stop(): Promise<void> };
 
@@ -43,15 +46,21 @@ export function startRelay(options: {
     });
   };
 
+  /** In small transactions, so that the hot path never waits for a large one. */
+  const forget = async () => {
+    const before = new Date(now().getTime() - retentionMs);
+    let forgotten = forgetRowsMax;
+    while (forgotten === forgetRowsMax && !stopping) {
+      forgotten = await runThenCommit(pool, (tx) => forgetPublished(tx, before, forgetRowsMax));
+    }
+  };
+
   const loop = async () => {
     for (let tick = 1; !stopping; tick++) {
       try {
         const relayed = await relayOnce();
         if (relayed > 0) onRelayed(relayed);
-        if (tick % forgetEveryTicks === 0) {
-          const before = new Date(now().getTime() - retentionMs);
-          await runThenCommit(pool, (tx) => forgetPublished(tx, before, rowsMax));
-        }
+        if (tick % forgetEveryTicks === 0) await forget();
         if (relayed === rowsMax) continue;
       } catch (error) {
         onTrouble(error, 'the relay tries again');

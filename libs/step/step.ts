@@ -1,7 +1,7 @@
 /**
  * The business step: written once, with its undo beside it, in batch form. It knows neither events nor
  * votes; the saga driver and the 2PC participant run the same functions and differ only in the ending
- * (DESIGN §4). Not in a step: BEGIN, COMMIT, publish, NOTIFY, a clock, randomness.
+ * (ARCHITECTURE.md). Not in a step: BEGIN, COMMIT, publish, NOTIFY, a clock, randomness.
  */
 import type { Tx } from '#libs/postgres/transaction.ts';
 

@@ -32,7 +32,7 @@ export const journal = pgTable(
 
 /**
  * The outbox: one row is one message. The row's id is the message id, so that the broker recognises a
- * repeat. Rows stay after they are published, to feed a broker that lost its tail (DESIGN §7).
+ * repeat. Rows stay after they are published, so that a broker that lost its tail can be fed again.
  */
 export const outbox = pgTable(
   'outbox',

@@ -126,15 +126,15 @@ type Lock = Reaction['step']['lock'];
 type LockedGroup = { works: readonly Work[]; locked: unknown };
 
 /**
- * Steps that share a lock (the order's) are locked in one call. The groups come in the order of their names,
- * so that every transaction meets the locks of different steps in the same order too.
+ * Steps that share a lock (the order's) are locked in one call. Groups come in the order of the lock
+ * functions' names, so that every transaction meets different locks in the same order too.
  */
 async function lockAll(tx: Tx, works: readonly Work[]): Promise<LockedGroup[]> {
-  const asked = works
-    .filter(({ intent }) => intent.refusal === undefined)
-    .sort((a, b) => (a.entry.step < b.entry.step ? -1 : a.entry.step > b.entry.step ? 1 : 0));
+  const asked = works.filter(({ intent }) => intent.refusal === undefined);
+  const byLock = [...Map.groupBy(asked, ({ intent }): Lock => intent.reaction.step.lock)];
+  byLock.sort(([a], [b]) => (a.name < b.name ? -1 : 1));
   const groups: LockedGroup[] = [];
-  for (const [lock, group] of Map.groupBy(asked, ({ intent }): Lock => intent.reaction.step.lock)) {
+  for (const [lock, group] of byLock) {
     const [forward, undos] = byDirection(group);
     groups.push({ works: group, locked: await lock(tx, forward.map(commandOf), undos.map(undoOf)) });
   }

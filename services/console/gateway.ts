@@ -1,4 +1,4 @@
-/** The one public port: the API of DESIGN §8, most of it passed on to the service that owns the answer. */
+/** The one public port: the API of docs/openapi.json, most of it passed on to the service that owns the answer. */
 import type { NatsConnection } from '@nats-io/transport-node';
 import { pino } from 'pino';
 import { connectNats } from '#libs/nats/connect.ts';

@@ -56,7 +56,7 @@ describe('When couriers are assigned', () => {
 });
 
 describe('When an order is asked to move', () => {
-  /** DESIGN §3, written out once more on purpose: a change there must be a change here. */
+  /** The moves of an order, written out once more on purpose: a change there must be a change here. */
   const allowed = [
     'PENDING confirm CONFIRMED',
     'CONFIRMED dispatch DISPATCHED',
