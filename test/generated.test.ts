@@ -35,7 +35,7 @@ describe('The generated files', () => {
 
   test('are named when one is stale or missing, with what to do', { timeout: checkMsMax }, () => {
     const docs = join(directory, 'docs');
-    cpSync(join(repository, 'docs'), docs, { recursive: true });
+    writeDocuments(docs);
     writeFileSync(
       join(docs, 'problems.md'),
       readFileSync(join(docs, 'problems.md'), 'utf8').replace('404', '405'),

@@ -5,6 +5,7 @@ import { apiRoutes } from '#libs/contracts/api.ts';
 import { parseEvent } from '#libs/contracts/events.ts';
 import { main } from '../../infra/lab/cli.ts';
 import { type Lab, launchLab } from '../../infra/lab/launch.ts';
+import { listen } from './listener.ts';
 import { eventually, type Place, place } from './support.ts';
 
 const launchMsMax = 60_000;
@@ -163,13 +164,13 @@ describe('lab break and heal', { timeout: testMsMax }, () => {
 
 describe('The gateway', { timeout: testMsMax }, () => {
   test('tells events as they are published, and goes on where a listener left', async () => {
-    await using first = await listen('/api/events');
+    await using first = await listen(lab.url, '/api/events');
     const { orderId } = await json('order', '--customer', 'ravi', '--wait', '5');
     await eventually('the end is heard', () => first.types().includes('order.cancelled') || undefined);
     expect(first.types()).toEqual(['order.placement.requested', 'payment.failed', 'order.cancelled']);
     expect(first.events().map(({ data }) => parseEvent(data).ok)).toEqual([true, true, true]);
 
-    await using again = await listen(`/api/events?orderId=${orderId}`, first.events()[0]?.id);
+    await using again = await listen(lab.url, `/api/events?orderId=${orderId}`, first.events()[0]?.id);
     await eventually('the rest is heard', () => again.types().length > 1 || undefined);
     expect(again.types()).toEqual(['payment.failed', 'order.cancelled']);
 
@@ -243,29 +244,4 @@ async function get(path: string, headers: Record<string, string> = {}) {
   const response = await fetch(new URL(path, lab.url), { headers });
   // biome-ignore lint/suspicious/noExplicitAny: each test looks at its own fields.
   return { status: response.status, body: (await response.json()) as any };
-}
-
-async function listen(path: string, lastEventId?: string) {
-  const stop = new AbortController();
-  const headers: Record<string, string> = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
-  const response = await fetch(new URL(path, lab.url), { headers, signal: stop.signal });
-  let text = '';
-  const reading = (async () => {
-    const decoder = new TextDecoder();
-    for await (const chunk of response.body ?? []) text += decoder.decode(chunk, { stream: true });
-  })().catch(() => undefined); // Ended by the abort below.
-  const events = () =>
-    [...text.matchAll(/^id: (.+)\nevent: (.+)\ndata: (.+)\n\n/gm)].map(([, id, type, data = '']) => ({
-      id,
-      type,
-      data: JSON.parse(data),
-    }));
-  return {
-    events,
-    types: () => events().map(({ type }) => type),
-    async [Symbol.asyncDispose]() {
-      stop.abort();
-      await reading;
-    },
-  };
 }
