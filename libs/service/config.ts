@@ -16,7 +16,8 @@ export const commonConfig = z.object({
 
 export const serviceConfig = commonConfig.extend({
   DATABASE_URL: z.string().min(1),
-  DATABASE_CONNECTIONS_MAX: z.coerce.number().int().min(2).max(100).default(8),
+  /** For steps, and as many again for reads. */
+  DATABASE_CONNECTIONS_MAX: z.coerce.number().int().min(2).max(100).default(4),
   /** Fills empty tables with the lab's data. */
   LAB_DATA: onOff.default(false),
   /** After this long an order that has not ended is cancelled. */

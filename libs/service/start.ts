@@ -37,11 +37,14 @@ export async function start(service: ServiceDefinition): Promise<void> {
   const now = () => new Date();
   const onTrouble = (error: unknown, what: string) => log.warn({ err: error }, what);
 
-  const pool = createPool(config.DATABASE_URL, {
+  const connections = {
     name,
     connectionsMax: config.DATABASE_CONNECTIONS_MAX,
-    onError: (error) => onTrouble(error, 'an idle database connection ended'),
-  });
+    onError: (error: Error) => onTrouble(error, 'an idle database connection ended'),
+  };
+  const pool = createPool(config.DATABASE_URL, { ...connections, purpose: 'steps' });
+  // Of their own, so that no number of readers can keep a step waiting for a connection.
+  const readPool = createPool(config.DATABASE_URL, { ...connections, purpose: 'reads' });
   await migrate(pool, service.migrations);
   if (config.LAB_DATA) await runThenCommit(pool, service.seed);
 
@@ -93,7 +96,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
   const context: ServiceContext = {
     config,
     log,
-    db: drizzle(pool, { casing: 'snake_case' }),
+    db: drizzle(readPool, { casing: 'snake_case' }),
     connection,
     request: createRequester(service.reactions, driver),
   };
@@ -161,6 +164,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     () => relay.stop(),
     () => injector.stop(),
     () => connection.drain(),
+    () => readPool.end(),
     () => pool.end(),
   ]);
 }

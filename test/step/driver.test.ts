@@ -130,7 +130,11 @@ describe('When the database goes away', () => {
 
 describe('When a backend is killed in the middle of a batch', () => {
   test('then the batch is tried again on another connection', async () => {
-    const pool = createPool(world.pool.options.connectionString ?? '', { name: 'victim', onError: () => {} });
+    const pool = createPool(world.pool.options.connectionString ?? '', {
+      name: 'victim',
+      purpose: 'steps',
+      onError: () => {},
+    });
     const survivor = drive(world, pool);
     // Holds the wallet, so that the batch is in its transaction when its backend dies.
     const holder = await world.pool.connect();

@@ -32,7 +32,11 @@ export async function openWorld(
   await onServer(adminUrl, `create database ${database}`);
   // What a power cut would take is not looked at here; not waiting for the disk makes hundreds of runs quick.
   await onServer(adminUrl, `alter database ${database} set synchronous_commit = off`);
-  const pool = createPool(adminUrl.replace(/postgres$/, database), { name: 'a test', onError: () => {} });
+  const pool = createPool(adminUrl.replace(/postgres$/, database), {
+    name: 'a test',
+    purpose: 'steps',
+    onError: () => {},
+  });
   await migrate(pool, definition.migrations);
   for (const statement of seed) await pool.query(statement);
   const tools: Tools = {
