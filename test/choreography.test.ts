@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { faultPoints } from '#libs/faults/points.ts';
-import { type FlowRow, flow } from './support/flow.ts';
+import { type FlowRow, flow } from '../infra/generate/flow.ts';
 import {
   doubleRows,
   ends,

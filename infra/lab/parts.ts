@@ -70,8 +70,8 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   };
 }
 
-/** Node's default lets the garbage of starting alone take 150 MB per service: 1.5 GB for the lab instead of 0.7. */
-const semiSpaceMb = 4;
+/** Node's default lets the garbage of starting alone take 150 MB per service: 1.5 GB for the lab instead of 0.8. */
+const semiSpaceMb = 8;
 
 function serviceSpec(
   service: ServicePart,

@@ -1,6 +1,6 @@
 /** What must hold for a choreography, as functions over its rows: a planted broken graph can be fed too. */
 import { type EventType, eventTypeNames, eventTypes } from '#libs/contracts/events.ts';
-import type { FlowRow } from './flow.ts';
+import type { FlowRow } from '../../infra/generate/flow.ts';
 
 /** Where an order's story ends: nobody has to go on from here. */
 export const ends: readonly EventType[] = ['order.dispatched', 'order.cancelled'];
