@@ -50,8 +50,7 @@ export function gather<Item>(options: {
   return {
     push(items) {
       for (const item of items) queue.push(item);
-      if (!running && queue.length > 0)
-        running = new Promise<void>((resolve) => setImmediate(resolve)).then(loop);
+      if (!running && queue.length > 0) running = loop();
     },
     waiting: () => queue.length,
     idle: async () => {
