@@ -51,7 +51,7 @@ export async function run({ values, positionals }: Arguments<typeof options>, io
   const clients = number(values.clients, '--clients', 128);
   const seconds = number(values.seconds, '--seconds', 20);
   const refusals = number(values.refusals, '--refusals', 0);
-  const warmUpSeconds = number(values['warm-up'], '--warm-up', 10);
+  const warmUpSeconds = number(values['warm-up'], '--warm-up', 30);
   const hot = values.hot ?? false;
   const load = { url: lab.url, refusals, hot };
   const connection = await connect({ servers: lab.nats.url, name: 'bench' });
