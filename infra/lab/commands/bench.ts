@@ -19,7 +19,7 @@ export const options = {
   'warm-up': {
     type: 'string',
     value: 'n',
-    description: 'seconds of load before the saga is measured (default: 10)',
+    description: 'seconds of load before the saga is measured (default: 30)',
   },
   'no-floor': { type: 'boolean', description: 'leave the raw floor out' },
 } as const satisfies Options;
