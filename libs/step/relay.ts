@@ -7,6 +7,7 @@ import type { Publish } from '#libs/nats/publish.ts';
 import { eventAgeMsMax } from '#libs/nats/streams.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
 import { claimUnpublished, forgetPublished, markPublished } from './outbox.ts';
+import { repeat } from './repeat.ts';
 
 const tickMs = 1_000;
 /** Far above a healthy publish and the publisher's quiet time. */
@@ -16,6 +17,7 @@ const rowsMax = 200;
 const retentionMs = eventAgeMsMax + 2 * 60 * 60 * 1_000;
 const forgetEveryTicks = 60;
 const forgetRowsMax = 500;
+const roundsMax = 20;
 
 export type Relay = { stop(): Promise<void> };
 
@@ -27,8 +29,7 @@ export function startRelay(options: {
   onTrouble(error: unknown, what: string): void;
 }): Relay {
   const { pool, publish, now, onRelayed, onTrouble } = options;
-  let stopping = false;
-  let wake: (() => void) | undefined;
+  let tick = 0;
 
   const relayOnce = async (): Promise<number> => {
     const olderThan = new Date(now().getTime() - patienceMs);
@@ -37,47 +38,37 @@ export function startRelay(options: {
       if (rows.length === 0) return 0;
       const results = await Promise.allSettled(rows.map((row) => publish(row)));
       const stored = rows.filter((_, index) => results[index]?.status === 'fulfilled');
-      await markPublished(
-        tx,
-        stored.map((row) => row.messageId),
-        now(),
-      );
+      const messageIds = stored.map((row) => row.messageId);
+      await markPublished(tx, messageIds, now());
       return stored.length;
     });
   };
 
   /** In small transactions, so that the hot path never waits for a large one. */
-  const forget = async () => {
+  const forgetOnce = async (): Promise<number> => {
     const before = new Date(now().getTime() - retentionMs);
-    let forgotten = forgetRowsMax;
-    while (forgotten === forgetRowsMax && !stopping) {
-      forgotten = await runThenCommit(pool, (tx) => forgetPublished(tx, before, forgetRowsMax));
-    }
+    return runThenCommit(pool, (tx) => forgetPublished(tx, before, forgetRowsMax));
   };
 
-  const loop = async () => {
-    for (let tick = 1; !stopping; tick++) {
-      try {
-        const relayed = await relayOnce();
-        if (relayed > 0) onRelayed(relayed);
-        if (tick % forgetEveryTicks === 0) await forget();
-        if (relayed === rowsMax) continue;
-      } catch (error) {
-        onTrouble(error, 'the relay tries again');
-      }
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        setTimeout(resolve, tickMs);
-      });
-    }
-  };
-  const running = loop();
-
-  return {
-    async stop() {
-      stopping = true;
-      wake?.();
-      await running;
+  return repeat({
+    pauseMs: tickMs,
+    onTrouble: (error) => onTrouble(error, 'the relay tries again'),
+    async work() {
+      tick += 1;
+      const relayed = await upTo(roundsMax, rowsMax, relayOnce);
+      if (relayed > 0) onRelayed(relayed);
+      if (tick % forgetEveryTicks === 0) await upTo(roundsMax, forgetRowsMax, forgetOnce);
     },
-  };
+  });
+}
+
+/** Repeats while a round is full, at most so many times: a stop never waits for a whole backlog. */
+async function upTo(rounds: number, full: number, once: () => Promise<number>): Promise<number> {
+  let total = 0;
+  for (let round = 0; round < rounds; round++) {
+    const done = await once();
+    total += done;
+    if (done < full) break;
+  }
+  return total;
 }

@@ -4,6 +4,7 @@
  */
 import { and, inArray, isNull, lt } from 'drizzle-orm';
 import type { ServiceContext } from '#libs/service/definition.ts';
+import { repeat } from '#libs/step/repeat.ts';
 import { causeFor } from './cause.ts';
 import { orders } from './schema.ts';
 
@@ -14,30 +15,12 @@ const lateMax = 200;
 type Asked = Map<string, { rounds: number; open: boolean }>;
 
 export function startWatchdog(context: ServiceContext): { stop(): Promise<void> } {
-  let stopping = false;
-  let wake: (() => void) | undefined;
   const asked: Asked = new Map();
-
-  const loop = async () => {
-    while (!stopping) {
-      await cancelLate(context, asked).catch((error) =>
-        context.log.warn({ err: error }, 'the watchdog tries again'),
-      );
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        setTimeout(resolve, tickMs);
-      });
-    }
-  };
-  const running = loop();
-
-  return {
-    async stop() {
-      stopping = true;
-      wake?.();
-      await running;
-    },
-  };
+  return repeat({
+    pauseMs: tickMs,
+    work: () => cancelLate(context, asked),
+    onTrouble: (error) => context.log.warn({ err: error }, 'the watchdog tries again'),
+  });
 }
 
 /** Answers are not waited for: an order whose answer is slow must not hold up the other late ones. */
