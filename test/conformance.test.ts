@@ -211,8 +211,7 @@ describe('A broker that acknowledges before it syncs', () => {
       NATS_MONITOR_URL: broker.monitorUrl,
       NATS_UNSAFE: unsafe,
     });
-    // Two of them: a start costs a second of CPU, and all of them start by the same function.
-    const refusals = ['order', 'notification'].map((name) => startService(name, envOf(name, '0')));
+    const refusals = definitions.map(({ name }) => startService(name, envOf(name, '0')));
     for (const { exited } of refusals) {
       const { code, output } = await exited;
       expect([code, output]).toEqual([1, expect.stringContaining('sync_interval: always')]);
