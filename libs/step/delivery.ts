@@ -32,16 +32,20 @@ export function receive(message: JsMsg, options: DeliveryOptions): { items: Item
   const failures: { event: SagaEvent; reaction: Reaction; error: unknown }[] = [];
   const { promise: allSettled, resolve: settleAll } = Promise.withResolvers<void>();
   let open = events.length;
-  if (open === 0) settleAll();
 
-  const settleOne = () => {
-    open -= 1;
+  const isClean = () => failures.length === 0 && dead.length === 0;
+  const settleOnceDone = () => {
     if (open > 0) return;
     // At once, so that the ack leaves in the same write as the messages that its events caused.
     if (isClean()) message.ack();
     settleAll();
   };
-  const isClean = () => failures.length === 0 && dead.length === 0;
+  const settleOne = () => {
+    open -= 1;
+    settleOnceDone();
+  };
+  // A batch may hold nothing that is for us, or nothing at all.
+  settleOnceDone();
 
   const settleMessage = async () => {
     if (isClean()) return;

@@ -5,7 +5,7 @@
  */
 import type pg from 'pg';
 import type { ServiceName } from '#libs/contracts/events.ts';
-import type { Injector } from '#libs/faults/injector.ts';
+import { InjectedError, type Injector } from '#libs/faults/injector.ts';
 import { isContention, isOutage } from '#libs/postgres/errors.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
 import type { BatchTrace, TraceBatch } from '#libs/telemetry/batch-trace.ts';
@@ -134,16 +134,16 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
     const strike = await injector.strike(point, cause, attempt);
     if (strike?.do === 'refuse' && reaction.direction === 'do')
       item.intent.refusal = `injected refusal at ${point}`;
-    if (strike?.do === 'error') item.intent.sabotage = new Error(`injected error at ${point}`);
+    if (strike?.do === 'error') item.intent.sabotage = new InjectedError(point);
     if (strike?.do === 'delay') setTimeout(() => queue.push([item]), strike.ms);
     else queue.push([item]);
   }
 
   return {
     submit(items) {
-      const struck = items.filter((item) => injector.armed(item.intent.cause));
-      queue.push(struck.length === 0 ? items : items.filter((item) => !struck.includes(item)));
-      for (const item of struck) strike(item).catch((error) => item.failed(error));
+      const armed = Map.groupBy(items, (item) => injector.armed(item.intent.cause));
+      queue.push(armed.get(false) ?? []);
+      for (const item of armed.get(true) ?? []) strike(item).catch((error) => item.failed(error));
     },
     waiting: queue.waiting,
     async stop() {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { eventStream } from '#libs/nats/streams.ts';
 import { endOf, get, holdings, place, somebody, stepOf, timelineOf, typesOf } from '../support/api.ts';
 import { type Bus, openBus } from '../support/bus.ts';
 import { someEvent } from '../support/events.ts';
@@ -105,10 +106,14 @@ describe('When a message comes that no schema accepts', () => {
     const ofInventory = async () =>
       (await deadLetters()).filter(({ service }) => service === 'inventory').length;
     const before = await ofInventory();
-    await bus.publish('payment.completed', '[]', randomUUID());
+    const sequence = await bus.publish('payment.completed', '[]', randomUUID());
     const { orderId } = await place();
     await endOf(orderId);
     expect(await ofInventory()).toBe(before);
+    // And acknowledged: it must not come again for ever.
+    const floor = async () =>
+      (await bus.manager.consumers.info(eventStream, 'inventory')).ack_floor.stream_seq;
+    await eventually('the empty batch is acknowledged', async () => (await floor()) >= sequence, 25_000);
   });
 
   test('then one bad event does not take the good ones of its batch with it', async () => {
