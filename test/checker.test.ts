@@ -4,18 +4,22 @@ import type { AuditUrls } from '#libs/checker/facts.ts';
 import { type CheckOptions, rules } from '#libs/checker/rules.ts';
 import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
 import type { Order } from '#libs/contracts/orders.ts';
-import { endOf, place, stepOf, system } from './support/api.ts';
+import { participantNames } from '#libs/contracts/two-phase.ts';
+import { call, endOf, orderBody, place, stepOf, system } from './support/api.ts';
 import { type Bus, openBus } from './support/bus.ts';
 import { expectInvariants, violated } from './support/invariants.ts';
-import { entry, plantsFor, write } from './support/plants.ts';
+import { entry, plantsFor } from './support/plants.ts';
+import { write } from './support/write.ts';
 
 let bus: Bus;
 let good: Order;
 let bad: Order;
+let agreed: Order;
 
 /** Reads with the auditor's own rights, as the gateway does. */
 const check = (options: Partial<CheckOptions> = {}) => {
-  const urls = Object.fromEntries(serviceNames.map((name) => [name, system.databases[name]?.auditUrl ?? '']));
+  const names = [...serviceNames, 'coordinator'];
+  const urls = Object.fromEntries(names.map((name) => [name, system.databases[name]?.auditUrl ?? '']));
   return checkInvariants(urls as AuditUrls, bus.connection, { quiet: true, ...options });
 };
 
@@ -24,6 +28,11 @@ beforeAll(async () => {
   const items = [{ dishId: 'dish-200', quantity: 2 }];
   const placed = [await place({ customerId: 'customer-0700', items }), await place({ city: 'lonavala' })];
   [good, bad] = (await Promise.all(placed.map(({ orderId }) => endOf(orderId)))) as [Order, Order];
+  const body = { ...orderBody({ customerId: 'customer-0704' }), protocol: '2pc' };
+  const answer = await call<Order>('POST', '/api/orders', { body });
+  expect(answer).toMatchObject({ status: 201, body: { status: 'DISPATCHED', protocol: '2pc' } });
+  agreed = answer.body;
+  await stepOf(agreed.orderId, 'notification.notify-dispatched');
   await stepOf(good.orderId, 'notification.notify-dispatched');
   await stepOf(bad.orderId, 'notification.notify-cancelled');
   await expectInvariants();
@@ -36,6 +45,7 @@ afterAll(async () => {
 const plants = plantsFor(
   () => good.orderId,
   () => bad.orderId,
+  () => agreed.orderId,
   () => bus,
 );
 
@@ -77,7 +87,7 @@ describe('When there are ten thousand orders more', () => {
       'order',
       `insert into orders (order_id, status, protocol, customer_id, city, items, total, traceparent,
                            created_at, deadline, ended_at)
-       select order_id, 'DISPATCHED', 'saga', 'customer-0703', 'pune', '${item}', ${price}, '',
+       select order_id, 'DISPATCHED', '2pc', 'customer-0703', 'pune', '${item}', ${price}, '',
               now(), now(), now() from (${ids}) bulk`,
     );
     await write(
@@ -91,6 +101,20 @@ describe('When there are ten thousand orders more', () => {
     );
     await write('inventory', move('inventory', count));
     await write('logistics', `insert into assignments select order_id, 'c', 'assigned' from (${ids}) bulk`);
+    await write(
+      'coordinator',
+      `insert into transactions
+         (transaction_id, orders, participants, coordinator, began_at, decision, decided_at, ended_at)
+       select order_id, jsonb_build_array(jsonb_build_object('orderId', order_id, 'traceparent', '')), $1,
+              'a test', now(), 'commit', now(), now() from (${ids}) bulk`,
+      [participantNames],
+    );
+    for (const name of participantNames) {
+      await write(
+        name,
+        `insert into branches select order_id, 'prepared', array[order_id], now() from (${ids}) bulk`,
+      );
+    }
     await journal('payment', 'payment.charge');
     await journal('inventory', 'inventory.reserve');
     await journal('logistics', 'logistics.assign');
@@ -104,6 +128,9 @@ describe('When there are ten thousand orders more', () => {
   async function remove() {
     const bulk = `where order_id in (${ids})`;
     await write('order', `delete from orders ${bulk}`);
+    const branches = `where transaction_id in (${ids})`;
+    await write('coordinator', `delete from transactions ${branches}`);
+    for (const name of participantNames) await write(name, `delete from branches ${branches}`);
     for (const [service, table] of [
       ['payment', 'payments'],
       ['inventory', 'reservations'],
@@ -121,7 +148,9 @@ describe('When there are ten thousand orders more', () => {
     try {
       const found = await check();
       expect(violated(found)).toEqual([]);
-      expect(found.rules.find(({ id }) => id === 'I3')?.checked).toBeGreaterThan(count);
+      for (const rule of ['I3', 'I8']) {
+        expect(found.rules.find(({ id }) => id === rule)?.checked).toBeGreaterThan(count);
+      }
       process.stderr.write(`the checker took ${found.tookMs} ms for ${count} orders\n`);
     } finally {
       await remove();

@@ -7,6 +7,7 @@ const actions: Readonly<Record<FaultAction, string>> = {
   refuse: 'the step says no, as if the business had: nothing is changed, and what was done before is undone',
   error: 'the attempt throws and is rolled back; the message comes again, with a growing pause',
   delay: 'the attempt waits, in milliseconds, and then goes on',
+  crash: 'the process kills itself with SIGKILL; the launcher starts it again, and recovery has to cope',
 };
 
 export function faultPointsPage(): string {

@@ -4,23 +4,27 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { generateDrizzleJson } from 'drizzle-kit/api';
-import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
+import { serviceNames } from '#libs/contracts/events.ts';
+
+/** Everything that owns tables. */
+const owners = [...serviceNames, 'coordinator'] as const;
+type Owner = (typeof owners)[number];
 
 const repository = resolve(import.meta.dirname, '../..');
 const generateMsMax = 60_000;
 
-export async function driftedServices(): Promise<ServiceName[]> {
+export async function driftedServices(): Promise<Owner[]> {
   const drifted = await Promise.all(
-    serviceNames.map((service) => isDrifted(service, join(repository, 'services', service, 'migrations'))),
+    owners.map((service) => isDrifted(service, join(repository, 'services', service, 'migrations'))),
   );
-  return serviceNames.filter((_, index) => drifted[index]);
+  return owners.filter((_, index) => drifted[index]);
 }
 
 /**
  * Compares the schema as it is with the snapshot of the last migration. Running `drizzle-kit generate` would
  * tell the same, but it writes files, asks questions, and exits with 0 when it could not ask them.
  */
-export async function isDrifted(service: ServiceName, migrations: string): Promise<boolean> {
+export async function isDrifted(service: Owner, migrations: string): Promise<boolean> {
   const schema: Record<string, unknown> = await import(`../../services/${service}/schema.ts`);
   const wanted = generateDrizzleJson(schema, undefined, undefined, 'snake_case');
   const last = readdirSync(join(migrations, 'meta'))
@@ -35,7 +39,7 @@ export async function isDrifted(service: ServiceName, migrations: string): Promi
 const withoutIds = ({ id: _, prevId: __, ...rest }: Record<string, unknown>) => rest;
 
 /** Adds a migration to the service's folder. Whether it did is to be seen by `driftedServices`. */
-export function generateMigrations(service: ServiceName): void {
+export function generateMigrations(service: Owner): void {
   const { status } = spawnSync(process.execPath, ['node_modules/drizzle-kit/bin.cjs', 'generate'], {
     cwd: repository,
     env: { ...process.env, SERVICE: service },

@@ -19,6 +19,16 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
   { name: 'break', summary: 'put a fault at a point', load: () => import('./commands/break.ts') },
   { name: 'heal', summary: 'end faults', load: () => import('./commands/heal.ts') },
   { name: 'check', summary: 'check the invariants', load: () => import('./commands/check.ts') },
+  {
+    name: 'in-doubt',
+    summary: 'show what waits for its decision, or end it',
+    load: () => import('./commands/in-doubt.ts'),
+  },
+  {
+    name: 'scenario',
+    summary: 'play a story: in-doubt, deadlock',
+    load: () => import('./commands/scenario.ts'),
+  },
   { name: 'bench', summary: 'measure speed and cost', load: () => import('./commands/bench.ts') },
 ];
 

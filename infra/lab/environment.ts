@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import { participantNames } from '#libs/contracts/two-phase.ts';
 import { answers } from './ports.ts';
-import { gatewayName, repository, type ServicePart } from './topology.ts';
+import { coordinatorName, gatewayName, repository, type ServicePart } from './topology.ts';
 
 type Environment = Record<string, string>;
 
@@ -12,6 +13,8 @@ export type Addresses = {
   databases: Record<string, { url: string; auditUrl: string }>;
   nats: { url: string; monitorUrl: string };
   jaegerUrl: string | null;
+  /** What an operator shows to do what only an operator may. */
+  adminToken: string;
 };
 
 const jaegerOtlpPort = 4318;
@@ -51,7 +54,9 @@ export function serviceEnvironment(
     NATS_URL: addresses.nats.url,
     NATS_MONITOR_URL: addresses.nats.monitorUrl,
     ...(database === undefined ? {} : { DATABASE_URL: database.url }),
-    ...(service.name === gatewayName ? gatewayEnvironment(services, addresses) : {}),
+    ADMIN_TOKEN: addresses.adminToken,
+    ...urlsKnownTo(service, services, addresses),
+    ...(service.name === gatewayName ? gatewayEnvironment(addresses) : {}),
     ...shared,
     ...service.env,
   };
@@ -76,16 +81,29 @@ function inherited(): Environment {
   return Object.fromEntries(entries) as Environment;
 }
 
-function gatewayEnvironment(services: readonly ServicePart[], addresses: Addresses): Environment {
-  const others = services.filter((service) => service.name !== gatewayName);
-  const urls = others.map((service) => [
-    `${service.name.toUpperCase()}_URL`,
-    `http://${addresses.host}:${addresses.portOf(service)}`,
-  ]);
-  const audits = Object.entries(addresses.databases).map(([database, { auditUrl }]) => [
+/** No service is told more addresses than it needs: without them it cannot become an orchestrator by habit. */
+function urlsKnownTo(
+  service: ServicePart,
+  services: readonly ServicePart[],
+  { host, portOf }: Addresses,
+): Environment {
+  const known = services.filter(({ name }) => name !== service.name && isKnown(service.name, name));
+  return Object.fromEntries(
+    known.map((other) => [`${other.name.toUpperCase()}_URL`, `http://${host}:${portOf(other)}`]),
+  );
+}
+
+function isKnown(to: string, name: string): boolean {
+  if (to === gatewayName) return true;
+  if (to === coordinatorName) return participantNames.some((participant) => participant === name);
+  return name === coordinatorName;
+}
+
+function gatewayEnvironment({ databases, jaegerUrl }: Addresses): Environment {
+  const audits = Object.entries(databases).map(([database, { auditUrl }]) => [
     `${database.toUpperCase()}_AUDIT_URL`,
     auditUrl,
   ]);
-  const jaeger = addresses.jaegerUrl === null ? [] : [['JAEGER_URL', addresses.jaegerUrl]];
-  return Object.fromEntries([...urls, ...audits, ...jaeger]);
+  const jaeger = jaegerUrl === null ? [] : [['JAEGER_URL', jaegerUrl]];
+  return Object.fromEntries([...audits, ...jaeger]);
 }

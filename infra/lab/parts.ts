@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { makeAdminToken } from './admin-token.ts';
 import { type Addresses, serviceEnvironment, tracing } from './environment.ts';
 import { isOk, natsServer } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
@@ -52,7 +53,8 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   );
   const portOf = (service: ServicePart) =>
     service.portOffset === undefined ? gatewayPort : portBase + service.portOffset;
-  const addresses = { host, gatewayPort, portOf, databases, nats, jaegerUrl: traces.jaegerUrl };
+  const adminToken = makeAdminToken(home);
+  const addresses = { host, gatewayPort, portOf, databases, nats, jaegerUrl: traces.jaegerUrl, adminToken };
   const shared = { ...traces.env, ...options.env };
   const specs = topology.services.map((service) => serviceSpec(service, topology, addresses, shared));
   for (const { spec } of servers) specs.push(spec);

@@ -23,7 +23,7 @@ const orphansGoneWithinMs = 10_000;
 const orphansPollMs = 30;
 const connectWithinMs = 2_000;
 
-/** Sized so that five servers stay far below a gigabyte, and honest about durability. */
+/** Sized so that six servers stay far below a gigabyte, and honest about durability. */
 const settings = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',

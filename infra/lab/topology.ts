@@ -29,6 +29,9 @@ export const defaultPorts = { gateway: 8080, base: 26000 } as const;
 /** The service that is reachable from outside; it has no database and knows the address of every other one. */
 export const gatewayName = 'gateway';
 
+/** Runs two-phase commit: it tells the participants, and every other service may ask it. */
+export const coordinatorName = 'coordinator';
+
 /** The whole lab as data. The order of the rows is the order in which status prints them. */
 export const labTopology: Topology = {
   register: 'libs/telemetry/register.ts',
@@ -38,6 +41,7 @@ export const labTopology: Topology = {
     { name: 'inventory', main: 'services/inventory/main.ts', portOffset: 3, database: 'inventory' },
     { name: 'logistics', main: 'services/logistics/main.ts', portOffset: 4, database: 'logistics' },
     { name: 'notification', main: 'services/notification/main.ts', portOffset: 5, database: 'notification' },
+    { name: coordinatorName, main: 'services/coordinator/main.ts', portOffset: 6, database: 'coordinator' },
     { name: gatewayName, main: 'services/console/main.ts' },
   ],
   databases: [
@@ -46,6 +50,7 @@ export const labTopology: Topology = {
     { name: 'inventory', portOffset: 13 },
     { name: 'logistics', portOffset: 14 },
     { name: 'notification', portOffset: 15 },
+    { name: 'coordinator', portOffset: 16 },
   ],
   nats: { portOffset: 20, monitorPortOffset: 21 },
 };

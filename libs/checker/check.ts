@@ -13,6 +13,8 @@ export type RuleResult = {
   /** The first ones; `violationCount` says how many there are. */
   violations: Violation[];
   violationCount: number;
+  /** What a rule that holds could not look at. */
+  note?: string;
 };
 export type Invariants = { holds: boolean; tookMs: number; rules: RuleResult[] };
 
@@ -24,7 +26,7 @@ export async function checkInvariants(
   const startedAt = performance.now();
   const facts = await gatherFacts(urls, connection);
   const results = rules.map(({ id, title, check }): RuleResult => {
-    const { checked, violations } = check(facts, options);
+    const { checked, violations, note } = check(facts, options);
     return {
       id,
       title,
@@ -32,6 +34,7 @@ export async function checkInvariants(
       checked,
       violations: violations.slice(0, violationsShownMax),
       violationCount: violations.length,
+      ...(note === undefined ? {} : { note }),
     };
   });
   const tookMs = Math.round(performance.now() - startedAt);

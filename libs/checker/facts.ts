@@ -1,30 +1,49 @@
 /**
  * What the checker looks at: every database in one snapshot each, and the stream. The order database is read
  * first, so that what it calls ended has ended everywhere by the time the others are read; what is still
- * under way is judged by the rules about time, not by those about effects.
+ * under way is judged by the rules about time, not by those about effects. For two-phase commit, which has no
+ * such order among the databases, see two-phase-facts.ts.
  */
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import pg from 'pg';
 import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
-import type { Items, OrderStatus } from '#libs/contracts/orders.ts';
+import type { Items, OrderStatus, Protocol } from '#libs/contracts/orders.ts';
 import { eventStream } from '#libs/nats/streams.ts';
+import {
+  type Read,
+  readBranches,
+  readDue,
+  readLog,
+  readPrepared,
+  type TwoPhaseFacts,
+} from './two-phase-facts.ts';
 
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 export type OrderFact = {
   orderId: string;
   status: OrderStatus;
+  protocol: Protocol;
   total: number;
   items: Items;
   ended: boolean;
   lateMs: number;
+  /** Since it was placed. */
+  ageMs: number;
 };
 export type PaymentFact = { orderId: string; customerId: string; amount: number; status: string };
 export type ReservationFact = { orderId: string; items: Items; status: string };
 export type AssignmentFact = { orderId: string; status: string };
 export type Oddity = { service: ServiceName; orderId: string; detail: string };
-export type OutboxFact = { service: ServiceName; messageId: string; published: boolean; ageMs: number };
+export type OutboxFact = {
+  service: ServiceName;
+  messageId: string;
+  published: boolean;
+  ageMs: number;
+  /** The first of those it speaks of, where publishing it is late. */
+  orderId: string | null;
+};
 
 export type Facts = {
   orders: Map<string, OrderFact>;
@@ -40,15 +59,23 @@ export type Facts = {
   undoneUnbarred: Oddity[];
   outboxBefore: OutboxFact[];
   stream: Set<string>;
-  outboxAfter: OutboxFact[];
+  outboxAfter: Pick<OutboxFact, 'messageId'>[];
+  twoPhase: TwoPhaseFacts;
 };
 
-export type AuditUrls = Record<ServiceName, string>;
+/** Without the coordinator's the rules of two-phase commit say that they cannot look. */
+export type AuditUrls = Record<ServiceName, string> & { coordinator?: string | undefined };
 
-const orderFacts = `select order_id as "orderId", status, total, items, ended_at is not null as ended,
-  (extract(epoch from now() - deadline) * 1000)::bigint as "lateMs" from orders`;
-const outboxFacts = `select message_id as "messageId", published_at is not null as published,
-  (extract(epoch from now() - created_at) * 1000)::bigint as "ageMs" from outbox`;
+export const publishGraceMs = 15_000;
+
+const orderFacts = `select order_id as "orderId", status, protocol, total, items, ended_at is not null as ended,
+  (extract(epoch from now() - deadline) * 1000)::bigint as "lateMs",
+  (extract(epoch from now() - created_at) * 1000)::bigint as "ageMs" from orders`;
+/** All events of a message are of one transaction: who looks for that needs only the first. */
+const outboxFacts = `select message_id as "messageId", published_at is not null as published, "ageMs",
+    case when published_at is null and "ageMs" > ${publishGraceMs} then body::json -> 0 ->> 'subject' end as "orderId"
+  from outbox, lateral (select (extract(epoch from now() - created_at) * 1000)::bigint as "ageMs") aged`;
+const outboxIds = 'select message_id as "messageId" from outbox';
 
 /** An event has one effect at a service: two entries that it caused are two effects. */
 const effectsTwice = `select min(order_id::text) as "orderId", 'event ' || causation_id || ' took effect ' || count(*) || ' times' as detail
@@ -75,8 +102,10 @@ const unjournaled = (table: string, step: string, standing: string) => `
 export async function gatherFacts(urls: AuditUrls, connection: NatsConnection): Promise<Facts> {
   const clients = await Promise.all(serviceNames.map((name) => openSnapshot(urls[name])));
   const byName = new Map(serviceNames.map((name, index) => [name, clients[index] as pg.Client]));
-  const read = async <Row extends pg.QueryResultRow>(service: ServiceName, text: string) =>
-    ((await byName.get(service)?.query<Row>(text))?.rows ?? []) as Row[];
+  const coordinator = urls.coordinator === undefined ? undefined : await openSnapshot(urls.coordinator);
+  if (coordinator) clients.push(coordinator);
+  const read = <Row extends pg.QueryResultRow>(service: ServiceName, text: string) =>
+    readerOf(byName.get(service) as pg.Client)<Row>(text);
   const readAll = async <Row>(text: string) => {
     const parts = await Promise.all(
       serviceNames.map(async (service) =>
@@ -87,19 +116,34 @@ export async function gatherFacts(urls: AuditUrls, connection: NatsConnection): 
   };
 
   try {
+    const logReader = coordinator && readerOf(coordinator);
+    const due = await readDue(logReader);
     await byName.get('order')?.query(snapshot);
     const orders = await read<OrderFact>('order', orderFacts);
     await Promise.all(
       serviceNames.filter((name) => name !== 'order').map((name) => byName.get(name)?.query(snapshot)),
     );
     const outboxBefore = await readAll<OutboxFact>(outboxFacts);
+    // By this query every database has its snapshot: what these show as decided is in the log from now on.
+    await coordinator?.query(snapshot);
+    const log = await readLog(logReader, due);
     const rows = await readAll<{ count: number }>('select count(*) from journal');
     const tied = await Promise.all([
       read<Oddity>('payment', unjournaled('payments', 'payment.charge', 'charged')),
       read<Oddity>('inventory', unjournaled('reservations', 'inventory.reserve', 'reserved')),
       read<Oddity>('logistics', unjournaled('assignments', 'logistics.assign', 'assigned')),
     ]);
+    const twoPhase = {
+      log,
+      branches: await readBranches((name) => readerOf(byName.get(name) as pg.Client), log),
+      prepared: (
+        await Promise.all(
+          serviceNames.map((name) => readPrepared(name, readerOf(byName.get(name) as pg.Client))),
+        )
+      ).flat(),
+    };
     const facts = {
+      twoPhase,
       orders: byOrder(orders),
       wallets: await read<Facts['wallets'][number]>(
         'payment',
@@ -137,7 +181,7 @@ export async function gatherFacts(urls: AuditUrls, connection: NatsConnection): 
     // The stream is read between two looks at the outboxes: each direction of I6 has its right order.
     const stream = await readStream(connection);
     await Promise.all(clients.map((client) => client.query('commit')));
-    return { ...facts, stream, outboxAfter: await readAll<OutboxFact>(outboxFacts) };
+    return { ...facts, stream, outboxAfter: await readAll<Pick<OutboxFact, 'messageId'>>(outboxIds) };
   } finally {
     await Promise.all(clients.map((client) => client.end()));
   }
@@ -157,6 +201,11 @@ async function openSnapshot(connectionString: string): Promise<pg.Client> {
   await client.connect();
   return client;
 }
+
+const readerOf =
+  (client: pg.Client): Read =>
+  async (text, values) =>
+    (await client.query(text, values)).rows;
 
 const byOrder = <Row extends { orderId: string }>(rows: readonly Row[]) =>
   new Map(rows.map((row) => [row.orderId, row]));

@@ -2,13 +2,17 @@
 import { dishes, wallets } from '#libs/contracts/lab-data.ts';
 import type { Items } from '#libs/contracts/orders.ts';
 import { eventAgeMsMax } from '#libs/nats/streams.ts';
-import type { Facts, OrderFact } from './facts.ts';
+import { type Facts, type OrderFact, publishGraceMs } from './facts.ts';
+import { ordersCommittedLately, ordersInFlight } from './in-flight.ts';
+import { noneStays, oneOutcome } from './two-phase.ts';
 
 export type Violation = { orderId: string | null; detail: string };
+/** `note` says what a rule that holds could not look at. */
+export type Found = { checked: number; violations: Violation[]; note?: string };
 export type Rule = {
   id: string;
   title: string;
-  check(facts: Facts, options: CheckOptions): { checked: number; violations: Violation[] };
+  check(facts: Facts, options: CheckOptions): Found;
 };
 export type CheckOptions = {
   /** Healed and quiet: everything must have come to its end. Live, only what is overdue is a violation. */
@@ -19,7 +23,6 @@ export type CheckOptions = {
 
 /** Beyond its deadline an order has the whole chain of undos, with its retries, before it. */
 const endGraceMs = 60_000;
-const publishGraceMs = 15_000;
 
 export const rules: readonly Rule[] = [
   { id: 'I1', title: 'Money: what left the wallets is what standing orders cost', check: money },
@@ -33,13 +36,19 @@ export const rules: readonly Rule[] = [
   { id: 'I5', title: 'Each event takes effect once per service', check: onceEach },
   { id: 'I6', title: 'What was committed is published, and nothing else', check: published },
   { id: 'I7', title: 'No undo without its barrier, no step after its undo', check: barred },
+  { id: 'I8', title: '2PC: one outcome everywhere, equal to the decision log', check: oneOutcome },
+  { id: 'I9', title: 'No prepared transaction outlives its limit', check: noneStays },
   { id: 'I11', title: 'A 2xx answer is durable', check: durable },
   { id: 'I12', title: 'Every order comes to its end', check: ends },
 ];
 
-const ended = (facts: Facts): OrderFact[] => [...facts.orders.values()].filter((order) => order.ended);
+/** What can be compared with other databases: ended, and not on its way to them at this moment. */
+function ended(facts: Facts, options: CheckOptions): OrderFact[] {
+  const inFlight = ordersInFlight(facts, options);
+  return [...facts.orders.values()].filter((order) => order.ended && !inFlight.has(order.orderId));
+}
 
-function money(facts: Facts) {
+function money(facts: Facts, options: CheckOptions) {
   const violations: Violation[] = [];
   const charged = new Map<string, number>();
   for (const { customerId, amount, status } of facts.payments.values()) {
@@ -55,7 +64,7 @@ function money(facts: Facts) {
       });
     }
   }
-  for (const { orderId, status, total } of ended(facts)) {
+  for (const { orderId, status, total } of ended(facts, options)) {
     const payment = facts.payments.get(orderId);
     const paid = payment?.status === 'charged' ? payment.amount : 0;
     const owed = status === 'DISPATCHED' ? total : 0;
@@ -65,7 +74,7 @@ function money(facts: Facts) {
   return { checked: facts.wallets.length + facts.orders.size, violations };
 }
 
-function stock(facts: Facts) {
+function stock(facts: Facts, options: CheckOptions) {
   const violations: Violation[] = [];
   const held = new Map<string, number>();
   for (const { items, status } of facts.reservations.values()) {
@@ -81,7 +90,7 @@ function stock(facts: Facts) {
       violations.push({ orderId: null, detail });
     }
   }
-  for (const { orderId, status, items } of ended(facts)) {
+  for (const { orderId, status, items } of ended(facts, options)) {
     const reservation = facts.reservations.get(orderId);
     const holds = reservation?.status === 'reserved' ? sorted(reservation.items) : '';
     const should = status === 'DISPATCHED' ? sorted(items) : '';
@@ -100,8 +109,8 @@ const sorted = (items: Items) =>
     .sort()
     .join(', ');
 
-function allOrNothing(facts: Facts) {
-  const orders = ended(facts);
+function allOrNothing(facts: Facts, options: CheckOptions) {
+  const orders = ended(facts, options);
   const violations = orders.flatMap(({ orderId, status }): Violation[] => {
     const steps = {
       charged: facts.payments.get(orderId)?.status === 'charged',
@@ -129,11 +138,12 @@ function onceEach(facts: Facts) {
 
 function published(facts: Facts, { quiet }: CheckOptions) {
   const committed = new Set(facts.outboxAfter.map(({ messageId }) => messageId));
+  const lately = ordersCommittedLately(facts, publishGraceMs);
   const violations: Violation[] = [];
-  for (const { service, messageId, published: said, ageMs } of facts.outboxBefore) {
+  for (const { service, messageId, published: said, ageMs, orderId } of facts.outboxBefore) {
     if (said && ageMs < eventAgeMsMax && !facts.stream.has(messageId)) {
       violations.push({ orderId: null, detail: `${service}: message ${messageId} is gone from the stream` });
-    } else if (!said && (quiet || ageMs > publishGraceMs)) {
+    } else if (!said && (quiet || (ageMs > publishGraceMs && !lately.has(orderId ?? '')))) {
       violations.push({ orderId: null, detail: `${service}: message ${messageId} waits since ${ageMs} ms` });
     }
   }
@@ -149,8 +159,11 @@ function barred(facts: Facts) {
   return { checked: facts.journalRows, violations: facts.undoneUnbarred };
 }
 
-function durable(facts: Facts, { accepted = [] }: CheckOptions) {
-  const lost = accepted.filter((orderId) => !facts.orders.has(orderId));
+/** A commit on its way is durable already: in the log, and prepared in the order's database. */
+function durable(facts: Facts, options: CheckOptions) {
+  const { accepted = [] } = options;
+  const inFlight = ordersInFlight(facts, options);
+  const lost = accepted.filter((orderId) => !facts.orders.has(orderId) && !inFlight.has(orderId));
   return {
     checked: accepted.length,
     violations: lost.map((orderId) => ({ orderId, detail: 'accepted, and gone' })),

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { fault } from '#libs/faults/fault.ts';
 import { faultActions, listOf, timelineItem } from './orders.ts';
 import { type ProblemCode, problems } from './problems.ts';
+import { inDoubtItem } from './two-phase.ts';
 
 /** `missing` names the services that could not be asked for their part. */
 export const timeline = listOf(timelineItem).extend({ missing: z.array(z.string()) });
@@ -35,6 +36,9 @@ export const deadLetter = z.object({
   time: z.iso.datetime(),
   body: z.string(),
 });
+
+/** `missing` names the participants that could not be asked. */
+export const inDoubtList = listOf(inDoubtItem).extend({ missing: z.array(z.string()) });
 
 const violation = z.object({ orderId: z.uuid().nullable(), detail: z.string() });
 

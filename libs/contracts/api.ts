@@ -21,6 +21,7 @@ import {
   wallet,
 } from './orders.ts';
 import type { ProblemCode } from './problems.ts';
+import { resolution, resolveBody } from './two-phase.ts';
 
 export type ApiAnswer = {
   means: string;
@@ -75,6 +76,7 @@ export const components = {
   NotificationList: listOf(notification),
   FaultState: answers.faultState,
   FaultList: listOf(answers.activeFault),
+  InDoubtList: answers.inDoubtList,
   DeadLetterList: listOf(answers.deadLetter),
   Invariants: answers.invariants,
   Problem: answers.problem,
@@ -108,7 +110,8 @@ export const apiRoutes: readonly ApiRoute[] = [
     },
     answers: {
       201: {
-        means: 'The order has ended within the time that the caller was ready to wait',
+        means:
+          'The order has ended: within the time that the caller was ready to wait, or by two-phase commit',
         schema: order,
         headers: ['Location', 'Preference-Applied', 'Idempotency-Replayed'],
       },
@@ -127,7 +130,8 @@ export const apiRoutes: readonly ApiRoute[] = [
       'faults-off',
       'order-too-large',
       'order-refused',
-      'protocol-not-available',
+      'order-refused-by-participant',
+      'transaction-aborted',
       'idempotency-key-reused',
       'idempotency-key-in-flight',
     ],
@@ -177,6 +181,27 @@ export const apiRoutes: readonly ApiRoute[] = [
       200: { means: 'Every step and undo, from the journals of all services', schema: components.Timeline },
     },
     problems: ['invalid-request', 'not-found'],
+  },
+  {
+    id: 'listInDoubt',
+    method: 'GET',
+    path: '/api/in-doubt',
+    tag: 'observing',
+    summary: 'List what stands prepared and waits for its decision, with its locks and who waits for them',
+    answers: { 200: { means: 'Per database, the oldest first', schema: components.InDoubtList } },
+    problems: [],
+  },
+  {
+    id: 'resolveInDoubt',
+    method: 'POST',
+    path: '/api/in-doubt/:gid/resolve',
+    tag: 'observing',
+    summary: 'End a branch in doubt: as the coordinator decides, or by force',
+    params: z.object({ gid: z.string().max(200) }),
+    body: resolveBody,
+    example: {},
+    answers: { 200: { means: 'How it was ended, and by whom', schema: resolution } },
+    problems: [...body, 'not-found', 'undecided', 'admin-token-required', 'confirmation-differs'],
   },
   {
     id: 'listWallets',

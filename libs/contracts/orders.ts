@@ -18,11 +18,12 @@ export const items = z
   .max(itemsMax);
 export type Items = z.output<typeof items>;
 
-export const faultActions = ['refuse', 'error', 'delay'] as const;
+/** `crash` is SIGKILL of the process itself: whatever supervises it starts it again. */
+export const faultActions = ['refuse', 'error', 'delay', 'crash'] as const;
 
 /** A fault that one order carries with it: `{"at":"inventory.reserve","do":"refuse"}`. */
 export const orderFault = z.strictObject({
-  at: z.string().regex(/^[a-z]+\.[a-z-]+$/, 'expected a fault point such as inventory.reserve'),
+  at: z.string().regex(/^[a-z]+(\.[a-z-]+){1,2}$/, 'expected a fault point such as inventory.reserve'),
   do: z.enum(faultActions),
   /** How long a delay lasts, in milliseconds. */
   ms: z.int().min(1).max(60_000).optional(),
@@ -32,6 +33,15 @@ export const orderFault = z.strictObject({
 export type OrderFault = z.output<typeof orderFault>;
 
 export const protocols = ['saga', '2pc'] as const;
+export type Protocol = (typeof protocols)[number];
+
+/**
+ * How the coordinator runs an order. `single`: a global transaction of its own. `grouped`: orders that arrive
+ * together share one. `unordered`: single, with all branches at once and no order among them: it deadlocks
+ * across databases on hot rows, and is here to be watched.
+ */
+export const twoPhaseModes = ['single', 'grouped', 'unordered'] as const;
+export type TwoPhaseMode = (typeof twoPhaseModes)[number];
 
 export const placeOrderBody = z.strictObject({
   customerId: text(60),
@@ -40,6 +50,8 @@ export const placeOrderBody = z.strictObject({
     message: 'a dish may stand in one line only',
   }),
   protocol: z.enum(protocols).default('saga'),
+  /** Only with protocol 2pc. */
+  twoPhase: z.enum(twoPhaseModes).default('single'),
   faults: z.array(orderFault).max(8).default([]),
 });
 export type PlaceOrderBody = z.output<typeof placeOrderBody>;

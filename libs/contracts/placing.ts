@@ -1,9 +1,11 @@
 /**
- * Between the gateway and the order service: orders are handed over in batches, as they arrive. The gateway
- * gives each its id, which is its idempotency; the body passes unread, because the order service parses it.
+ * Between the gateway and who takes orders in (the order service for the saga, the coordinator for 2PC): they
+ * are handed over in batches, as they arrive. The gateway gives each its id, which is its idempotency; the
+ * body passes unread, because who takes it in parses it.
  */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import type { Order } from './orders.ts';
+import type { Order, PlaceOrderBody } from './orders.ts';
 import type { Problem } from './problems.ts';
 
 export const handoverMax = 100;
@@ -29,3 +31,12 @@ export type HandedOver = Handover['orders'][number];
 export type HandoverAnswer =
   | { accepted: Order; current: Order | null }
   | { problem: ReturnType<Problem['toBody']> };
+
+/** The coordinator's answer, one per order as it ends. */
+export type FinishedAnswer =
+  | { finished: Order; replayed: boolean }
+  | { problem: ReturnType<Problem['toBody']> };
+
+/** Kept of a body that came with an Idempotency-Key: a repeat must have the same. */
+export const bodyHashOf = (body: PlaceOrderBody): string =>
+  createHash('sha256').update(JSON.stringify(body)).digest('base64url');

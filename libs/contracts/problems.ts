@@ -23,7 +23,17 @@ export const problems = {
   'forbidden-origin': { status: 403, title: 'Faults are set from this machine only' },
   'faults-off': { status: 403, title: 'Fault injection is off' },
   'faults-changed': { status: 412, title: 'Somebody else changed the faults meanwhile' },
-  'protocol-not-available': { status: 422, title: 'That protocol is not available' },
+  'order-refused-by-participant': {
+    status: 409,
+    title: 'A participant refused the order; nothing has happened',
+  },
+  'transaction-aborted': { status: 503, title: 'The transaction was given up; nothing has happened' },
+  undecided: { status: 409, title: 'The transaction is not decided yet' },
+  'admin-token-required': {
+    status: 403,
+    title: 'Only an operator may do that: the admin token is missing or wrong',
+  },
+  'confirmation-differs': { status: 422, title: 'The confirmation is not the gid' },
   'too-many-requests': { status: 429, title: 'Too many requests' },
   'service-unavailable': { status: 503, title: 'A part of the lab cannot be reached' },
   'internal-error': { status: 500, title: 'Something is wrong on our side' },

@@ -4,7 +4,7 @@
  */
 import type { FaultBucket } from './bucket.ts';
 import { type Fault, type FaultSubject, inScope } from './fault.ts';
-import { readOrderFaults } from './order-faults.ts';
+import { type CarriedFault, readOrderFaults } from './order-faults.ts';
 import type { FaultAction } from './points.ts';
 import { createTally } from './tally.ts';
 
@@ -21,11 +21,41 @@ export type Injector = {
 
 export const noFaults: Injector = { armed: () => false, strike: async () => null, stop: () => {} };
 
+/** SIGKILL of this very process: nothing is closed, flushed or said, as in a power cut of one machine. */
+export function crash(): Promise<never> {
+  process.kill(process.pid, 'SIGKILL');
+  return new Promise(() => {});
+}
+
+const isSpent = (fault: CarriedFault, attempt: number): boolean =>
+  (fault.do === 'error' || fault.do === 'crash') && attempt > fault.times;
+
 export class InjectedError extends Error {
   constructor(point: string) {
     super(`injected error at ${point}`);
     this.name = 'InjectedError';
   }
+}
+
+function strikeCarried(point: string, subject: Struck, attempt: number): Strike | null {
+  for (const fault of readOrderFaults(subject.faults)) {
+    if (fault.at !== point || isSpent(fault, attempt)) continue;
+    return { do: fault.do, ms: fault.ms };
+  }
+  return null;
+}
+
+/** Only what orders carry: for a process that does not need the broker, until it has found it. */
+export function carriedFaults(onFired: (point: string, action: FaultAction) => void): Injector {
+  return {
+    armed: (subject) => subject.faults !== undefined,
+    async strike(point, subject, attempt) {
+      const strike = strikeCarried(point, subject, attempt);
+      if (strike) onFired(point, strike.do);
+      return strike;
+    },
+    stop: () => {},
+  };
 }
 
 export async function createInjector(
@@ -43,14 +73,6 @@ export async function createInjector(
     for (const fault of active) {
       if (fault.at !== point || !inScope(fault, subject, now)) continue;
       if (await tally(fault)) return { do: fault.do, ms: fault.ms };
-    }
-    return null;
-  };
-
-  const strikeCarried = (point: string, subject: Struck, attempt: number): Strike | null => {
-    for (const fault of readOrderFaults(subject.faults)) {
-      if (fault.at !== point || (fault.do === 'error' && attempt > fault.times)) continue;
-      return { do: fault.do, ms: fault.ms };
     }
     return null;
   };

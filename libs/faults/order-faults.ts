@@ -20,7 +20,7 @@ export function writeOrderFaults(faults: readonly OrderFault[]): string | undefi
     .join(' ');
 }
 
-const pattern = /^([a-z.-]+)=(refuse|error|delay)(?::(\d+))?(?:\*(\d+))?$/;
+const pattern = /^([a-z.-]+)=(refuse|error|delay|crash)(?::(\d+))?(?:\*(\d+))?$/;
 
 /** Text that does not parse is no fault: the attribute may come from a newer producer. */
 export function readOrderFaults(text: string | undefined): CarriedFault[] {

@@ -1,7 +1,8 @@
 /**
- * Every fault point of the steps, once: where a fault can be put and what may be done there. A refusal is a
- * business "no", which only a forward step can say. Points between commit, publish and ack are reached in
- * the driver (`reach`), and join this table with the crash faults.
+ * Every fault point, once: where a fault can be put and what may be done there. A refusal is a business
+ * "no", which only a forward step can say. The step's own points serve both protocols; those of a branch and of
+ * the coordinator are two-phase commit's. The saga's points between commit, publish and ack are reached in the
+ * driver (`reach`), and join this table with its crash faults.
  */
 import type { OrderFault } from '#libs/contracts/orders.ts';
 
@@ -9,8 +10,26 @@ export type FaultAction = OrderFault['do'];
 
 const forward = ['refuse', 'error', 'delay'] as const;
 const undo = ['error', 'delay'] as const;
+const ending = ['crash', 'delay'] as const;
 
-export const faultPoints: Readonly<Record<string, { actions: readonly FaultAction[]; shows: string }>> = {
+type Point = { actions: readonly FaultAction[]; shows: string };
+
+/** Of every branch, named after the step that it runs. */
+const branchPoints = ['order.place', 'payment.charge', 'inventory.reserve', 'logistics.assign'].flatMap(
+  (step): [string, Point][] => [
+    [`${step}.before-prepare`, { actions: ending, shows: 'a vote that never comes: all abort' }],
+    [
+      `${step}.after-prepare`,
+      { actions: ending, shows: 'a vote that is lost: prepared here, and all abort' },
+    ],
+    [
+      `${step}.before-commit-prepared`,
+      { actions: ending, shows: 'decided, but not yet everywhere: the coordinator asks until it is' },
+    ],
+  ],
+);
+
+export const faultPoints: Readonly<Record<string, Point>> = {
   'order.place': { actions: forward, shows: 'the order is not taken; nothing has happened' },
   'payment.charge': {
     actions: forward,
@@ -37,6 +56,19 @@ export const faultPoints: Readonly<Record<string, { actions: readonly FaultActio
   'notification.notify-confirmed': { actions: undo, shows: 'a listener that fails holds nobody up' },
   'notification.notify-dispatched': { actions: undo, shows: 'a listener that fails holds nobody up' },
   'notification.notify-cancelled': { actions: undo, shows: 'a listener that fails holds nobody up' },
+  ...Object.fromEntries(branchPoints),
+  'coordinator.before-decision': {
+    actions: ending,
+    shows: 'all have voted, nothing is decided: every branch is in doubt and keeps its locks',
+  },
+  'coordinator.after-decision': {
+    actions: ending,
+    shows: 'the log says commit and nobody knows it yet: recovery tells them',
+  },
+  'coordinator.after-first-commit': {
+    actions: ending,
+    shows: 'committed in one database and in doubt in the others, until recovery',
+  },
 };
 
 /** Why this cannot be done there, or null. */

@@ -38,6 +38,11 @@ export function isOutage(error: unknown): boolean {
   return error.cause !== undefined && isOutage(error.cause);
 }
 
+/** Somebody else holds what this work needs. Nobody's fault, like an outage, but it is about single rows. */
+export function isLockTimeout(error: unknown): boolean {
+  return String((error as { code?: unknown }).code ?? '') === '55P03';
+}
+
 /** Serialization failures, deadlocks and lock timeouts: the same work may well succeed at once. */
 export function isContention(error: unknown): boolean {
   const code = String((error as { code?: unknown }).code ?? '');

@@ -59,7 +59,8 @@ export class Flight {
     const parsedHere = new Set<string>();
     connection.stream.cork();
     for (const { name, text, values } of this.#statements) {
-      const known = this.#prepared.get(name);
+      // The unnamed statement is another one every time.
+      const known = name === '' ? undefined : this.#prepared.get(name);
       if (!parsedHere.has(name) && (known === undefined || known === 'uncertain')) {
         // Closing what is not there is no error; parsing what is there would be one.
         if (known === 'uncertain') connection.close({ type: 'S', name });

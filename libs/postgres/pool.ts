@@ -22,6 +22,8 @@ export type PoolOptions = {
   connectionsMax?: number;
   lockTimeoutMs?: number;
   statementTimeoutMs?: number;
+  /** Commits are not waited for on disk: for what may be forgotten in a crash. */
+  unsynced?: boolean;
   onError: (error: Error) => void;
 };
 
@@ -30,7 +32,7 @@ export function createPool(connectionString: string, options: PoolOptions): pg.P
     connectionString,
     application_name: options.name,
     max: options.connectionsMax ?? 4,
-    options: planner[options.purpose],
+    options: planner[options.purpose] + (options.unsynced ? ' -c synchronous_commit=off' : ''),
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
     statement_timeout: options.statementTimeoutMs ?? 15_000,

@@ -5,7 +5,7 @@
  * connection when BEGIN fails.
  */
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres';
-import type pg from 'pg';
+import pg from 'pg';
 import { Flight, type FlightResult, type FlightStatement } from './flight.ts';
 
 /** Drizzle over the one connection of an open transaction. Steps take this and never see its ending. */
@@ -21,26 +21,66 @@ export type Tx = NodePgDatabase & {
 
 /** Runs `work` in a transaction and commits it. Whatever throws, inside or at COMMIT, rolls back. */
 export async function runThenCommit<T>(pool: pg.Pool, work: (tx: Tx) => Promise<T>): Promise<T> {
-  const client = await pool.connect();
-  const { tx, writes } = transactionOn(client);
-  let broken: Error | undefined;
+  const transaction = await openTransaction(pool);
   try {
-    // Not awaited: BEGIN leaves in one flight with the first statement, which fails with it.
-    tx.write(tx.send('begin', 'begin', []));
-    const result = await work(tx);
-    const [commit] = await Promise.all([tx.send('commit', 'commit', []), ...writes]);
-    if (commit.command !== 'COMMIT') throw new Error(`COMMIT was answered with ${commit.command}`);
+    const result = await work(transaction.tx);
+    await transaction.commit();
     return result;
   } catch (error) {
-    await Promise.allSettled(writes);
-    await client.query('rollback').catch((cause: Error) => {
-      broken = cause;
-    });
+    await transaction.rollback();
     throw error;
-  } finally {
+  }
+}
+
+/** An open transaction and its three possible ends. After an end that throws, `rollback` is still to be called. */
+export type Transaction = {
+  tx: Tx;
+  /** The server's process behind this connection, as pg_locks names it. */
+  pid: number;
+  commit(): Promise<void>;
+  /** PREPARE TRANSACTION: it survives this session and waits, with its locks, for COMMIT PREPARED. */
+  prepare(gid: string): Promise<void>;
+  /** Never rejects; does nothing after another end. */
+  rollback(): Promise<void>;
+};
+
+export async function openTransaction(pool: pg.Pool): Promise<Transaction> {
+  const client = await pool.connect();
+  const { tx, writes } = transactionOn(client);
+  let open = true;
+
+  const release = (broken?: Error) => {
+    open = false;
     writes.length = 0;
     client.release(broken);
-  }
+  };
+
+  /** The command tag is the vote: an aborted transaction answers COMMIT and PREPARE with ROLLBACK, not with an error. */
+  const endWith = async (name: string, text: string, tag: string) => {
+    const [end] = await Promise.all([tx.send(name, text, []), ...writes]);
+    if (end.command !== tag) throw new Error(`${tag} was answered with ${end.command}`);
+    release();
+  };
+
+  // Not awaited: BEGIN leaves in one flight with the first statement, which fails with it.
+  tx.write(tx.send('begin', 'begin', []));
+  return {
+    tx,
+    pid: (client as { processID?: number }).processID ?? 0,
+    commit: () => endWith('commit', 'commit', 'COMMIT'),
+    // Unnamed, because every gid makes another text.
+    prepare: (gid) => endWith('', `prepare transaction ${pg.escapeLiteral(gid)}`, 'PREPARE'),
+    async rollback() {
+      if (!open) return;
+      open = false;
+      await Promise.allSettled(writes);
+      let broken: Error | undefined;
+      await client.query('rollback').catch((cause: Error) => {
+        broken = cause;
+      });
+      release(broken);
+    },
+  };
 }
 
 type OnConnection = { tx: Tx; writes: Promise<unknown>[] };

@@ -12,6 +12,8 @@ export const commonConfig = z.object({
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   /** Fault injection: on in the lab, off in a deployment. */
   FAULTS: onOff.default(false),
+  /** The operator's: without it nobody can force a branch. */
+  ADMIN_TOKEN: z.string().min(16).optional(),
 });
 
 export const serviceConfig = commonConfig.extend({
@@ -20,6 +22,10 @@ export const serviceConfig = commonConfig.extend({
   DATABASE_CONNECTIONS_MAX: z.coerce.number().int().min(2).max(100).default(4),
   /** Fills empty tables with the lab's data. */
   LAB_DATA: onOff.default(false),
+  /** Asked about branches in doubt; without it they wait for an operator. */
+  COORDINATOR_URL: z.url().optional(),
+  /** Branches of two-phase commit that run at once; more wait for a connection. */
+  BRANCH_CONNECTIONS_MAX: z.coerce.number().int().min(1).max(64).default(16),
   /** After this long an order that has not ended is cancelled. */
   ORDER_DEADLINE_MS: z.coerce.number().int().min(100).default(30_000),
 });

@@ -30,6 +30,8 @@ export type ServiceContext = {
 export type ServiceDefinition = {
   name: ServiceName;
   reactions: readonly Reaction[];
+  /** Its part in two-phase commit; absent where there is nothing to agree to. */
+  participation?: readonly Reaction[];
   /** Absolute path of the generated migrations. */
   migrations: string;
   /** Fills empty tables with the lab's data; must do nothing the second time. */

@@ -20,6 +20,12 @@ export function createMetrics(service: string) {
       buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
       registers,
     }),
+    lockHold: new Counter({
+      name: 'saga_lock_hold_seconds_total',
+      help: 'For how long the rows of orders were locked here, summed over orders',
+      labelNames: ['protocol'],
+      registers,
+    }),
     waiting: new Gauge({ name: 'saga_waiting', help: 'Causes waiting for a transaction', registers }),
     relayed: new Counter({
       name: 'saga_outbox_relayed_total',

@@ -28,6 +28,7 @@ import { journalRoutes } from './journal-routes.ts';
 import { createMetrics } from './metrics.ts';
 import { createRequester } from './requests.ts';
 import { stopOnSignal } from './stop.ts';
+import { createTwoPhase } from './two-phase.ts';
 
 export async function start(service: ServiceDefinition): Promise<void> {
   const { name } = service;
@@ -61,6 +62,13 @@ export async function start(service: ServiceDefinition): Promise<void> {
     log.warn({ point, action }, 'injected fault fired');
   });
 
+  const countSteps = (verdicts: readonly Verdict[]) => {
+    for (const { intent, standing, outcome } of verdicts) {
+      const became = standing === 'applied' ? (outcome?.outcome ?? 'done') : standing;
+      metrics.steps.inc({ step: pointOf(intent), outcome: became });
+    }
+  };
+
   const publisher = createOutboxPublisher({ pool, publish, now, onTrouble });
   const driver = createSagaDriver({
     service: name,
@@ -74,12 +82,10 @@ export async function start(service: ServiceDefinition): Promise<void> {
     now,
     newId: randomUUIDv7,
     onTrouble,
-    onBatch(verdicts: readonly Verdict[]) {
+    onBatch(verdicts, seconds) {
       metrics.batchSize.observe(verdicts.length);
-      for (const { intent, standing, outcome } of verdicts) {
-        const became = standing === 'applied' ? (outcome?.outcome ?? 'done') : standing;
-        metrics.steps.inc({ step: pointOf(intent), outcome: became });
-      }
+      metrics.lockHold.inc({ protocol: 'saga' }, seconds * verdicts.length);
+      countSteps(verdicts);
     },
   });
   const relay = startRelay({
@@ -100,6 +106,15 @@ export async function start(service: ServiceDefinition): Promise<void> {
     connection,
     request: createRequester(service.reactions, driver),
   };
+  const twoPhase = createTwoPhase({
+    service,
+    context,
+    publisher,
+    injector,
+    metrics,
+    onVerdicts: countSteps,
+    onTrouble,
+  });
   const background = service.background?.(context);
 
   const fromBus = service.reactions.filter(({ on }) => !on.startsWith('request:'));
@@ -152,6 +167,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     },
   });
   journalRoutes(app, service, context);
+  twoPhase?.routes(app);
   service.routes(app, context);
   await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
   log.info({ port: config.SERVICE_PORT }, 'ready');
@@ -160,6 +176,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     () => app.close(),
     () => consumer.stop(),
     () => background?.stop(),
+    () => twoPhase?.stop(),
     () => driver.stop(),
     () => relay.stop(),
     () => injector.stop(),

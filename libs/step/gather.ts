@@ -5,6 +5,8 @@
  */
 export type Gatherer<Item> = {
   push(items: readonly Item[]): void;
+  /** Before all that waits: for items that were taken before it. */
+  putBack(items: readonly Item[]): void;
   /** Items waiting, not counting the batch under way. */
   waiting(): number;
   /** Resolves when nothing waits and nothing is under way. */
@@ -24,18 +26,8 @@ export function gather<Item>(options: {
   let running: Promise<void> | null = null;
 
   const takeBatch = (): Item[] => {
-    const keys = new Set<string>();
-    const batch: Item[] = [];
-    const left: Item[] = [];
-    let next = 0;
-    for (; next < queue.length && batch.length < options.batchMax; next++) {
-      const item = queue[next] as Item;
-      const key = options.keyOf(item);
-      if (keys.has(key)) left.push(item);
-      else batch.push(item);
-      keys.add(key);
-    }
-    queue = left.concat(queue.slice(next));
+    const { batch, left } = takeDistinct(queue, options.batchMax, options.keyOf);
+    queue = left;
     return batch;
   };
 
@@ -47,16 +39,44 @@ export function gather<Item>(options: {
     running = null;
   };
 
+  const start = () => {
+    if (!running && queue.length > 0) running = loop();
+  };
+
   return {
     push(items) {
       for (const item of items) queue.push(item);
-      if (!running && queue.length > 0) running = loop();
+      start();
+    },
+    putBack(items) {
+      if (items.length > 0) queue = items.concat(queue);
+      start();
     },
     waiting: () => queue.length,
     idle: async () => {
       while (running) await running;
     },
   };
+}
+
+/** From the front, each key once; `left` keeps its order. */
+export function takeDistinct<Item>(
+  queue: readonly Item[],
+  max: number,
+  keyOf: (item: Item) => string,
+): { batch: Item[]; left: Item[] } {
+  const keys = new Set<string>();
+  const batch: Item[] = [];
+  const left: Item[] = [];
+  let next = 0;
+  for (; next < queue.length && batch.length < max; next++) {
+    const item = queue[next] as Item;
+    const key = keyOf(item);
+    if (keys.has(key)) left.push(item);
+    else batch.push(item);
+    keys.add(key);
+  }
+  return { batch, left: left.concat(queue.slice(next)) };
 }
 
 /** At least a macrotask, so that everything that arrived in this turn of the event loop joins the batch. */

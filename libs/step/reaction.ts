@@ -87,3 +87,30 @@ export function undoes<On extends ReasonedEvent, Done extends ReasonedEvent>(row
     refused: null,
   };
 }
+
+/**
+ * A service's part in two-phase commit, from the same step: done in the branch, undone in the same open
+ * transaction when another participant refuses, and nothing said on the bus, except by closing rows.
+ */
+export function takesPart<C extends Command, Result>(row: {
+  step: Step<C, Erased, Result>;
+  command(cause: Cause<RequestData['request:branch']>): NoInfer<C>;
+  /** Run once all have agreed, in this order. */
+  closing?: readonly Reaction[];
+  /** What is said when the step was undone for another participant's refusal. */
+  undone?: Emission<Erased, { reason: string }, unknown>;
+}): Reaction[] {
+  const { step, command, closing = [], undone = null } = row;
+  return [
+    performs({ on: 'request:branch', step, command, done: null, refused: null }),
+    ...closing,
+    {
+      on: 'request:undo-branch',
+      step,
+      direction: 'undo',
+      command: ({ orderId, data }) => ({ orderId, reason: data.reason }),
+      done: undone,
+      refused: null,
+    },
+  ];
+}

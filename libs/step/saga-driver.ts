@@ -1,22 +1,30 @@
 /**
  * The saga's ending of a step: claim the journal entries → step → outbox rows → COMMIT → publish → ack, one
  * transaction per batch of whatever waits. A batch that throws is split until the culprit is alone, so that
- * one poison message cannot hold the others; an outage is waited out, because splitting would not help.
+ * one poison message cannot hold the others; an outage is waited out, because splitting would not help. Who
+ * needs a row that another transaction holds goes aside (waiting-lanes.ts), and the others go on.
  */
 import type pg from 'pg';
 import type { ServiceName } from '#libs/contracts/events.ts';
 import { InjectedError, type Injector } from '#libs/faults/injector.ts';
-import { isContention, isOutage } from '#libs/postgres/errors.ts';
-import { runThenCommit } from '#libs/postgres/transaction.ts';
-import type { BatchTrace, TraceBatch } from '#libs/telemetry/batch-trace.ts';
+import { isContention, isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
+import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
+import type { TraceBatch } from '#libs/telemetry/batch-trace.ts';
+import { createBatches } from './batch.ts';
 import { gather } from './gather.ts';
 import type { Reach } from './hooks.ts';
 import type { OutboxPublisher } from './outbox-publisher.ts';
-import { type Intent, transact, type Verdict } from './transact.ts';
+import { limitLockWaits } from './shared-rows.ts';
+import type { Intent, Verdict } from './transact.ts';
+import { createWaitingLanes } from './waiting-lanes.ts';
 
 /** 64 to 200 measure alike; bigger only makes a batch that must be split dearer. */
 const batchMax = 200;
 const contentionAttemptsMax = 5;
+/** While a batch is split for an order's own row that is held: every part may meet it once. */
+const splitLockWaitMs = 20;
+/** So that the publisher and the relay keep connections of the pool. */
+const lanesMaxOnMainPool = 1;
 const pauseMsMin = 50;
 const pauseMsMax = 2_000;
 
@@ -36,95 +44,110 @@ export type DriverOptions = {
   service: ServiceName;
   /** See `gather`. */
   pauseMs?: number;
+  /** Its lock timeout is how long one held row may hold up everybody else: `heldAfterMs`. */
   pool: pg.Pool;
+  /** A connection for each held row that is waited for at a time. Without it, one of the pool's. */
+  lanePool?: pg.Pool;
   publisher: OutboxPublisher;
   injector: Injector;
   reach: Reach;
   traceBatch: TraceBatch;
   now(): Date;
   newId(): string;
-  onBatch(verdicts: readonly Verdict[]): void;
+  /** `seconds`: how long its transaction, and so its locks, stood. */
+  onBatch(verdicts: readonly Verdict[], seconds: number): void;
   onTrouble(error: unknown, what: string): void;
 };
 
 export type SagaDriver = {
   /** Takes causes in; each is settled through its own callbacks. */
   submit(items: readonly Item[]): void;
+  /** Those that wait for their turn. */
   waiting(): number;
+  /** Those that wait for a row that another transaction holds. */
+  waitingForRows(): number;
   /** Finishes what is under way and refuses to wait out outages any longer. */
   stop(): Promise<void>;
 };
 
 export function createSagaDriver(options: DriverOptions): SagaDriver {
-  const { service, pool, publisher, injector, reach, traceBatch, onBatch, onTrouble } = options;
+  const { pool, publisher, injector, onTrouble } = options;
+  const batches = createBatches(options);
   let stopping = false;
 
   const queue = gather<Item>({
     batchMax,
     keyOf: (item) => item.intent.cause.orderId,
     pauseMs: options.pauseMs ?? 0,
-    run: settleBatch,
+    run: (items) => settleBatch(items),
   });
 
-  async function settleBatch(items: readonly Item[]): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
+  const lanes = createWaitingLanes({
+    pool: options.lanePool ?? pool,
+    mainPool: pool,
+    lanesMax: options.lanePool?.options.max ?? lanesMaxOnMainPool,
+    batchMax,
+    batches,
+    putBack: queue.putBack,
+    onTrouble,
+  });
+
+  async function settleBatch(batch: readonly Item[], lockWaitMs?: number): Promise<void> {
+    let items = lanes.divert(batch);
+    for (let attempt = 1; items.length > 0; attempt++) {
       try {
-        return await commitBatch(items);
+        return await commitBatch(items, lockWaitMs);
       } catch (error) {
-        if (isOutage(error)) {
-          onTrouble(error, 'waiting for the database');
-          for (const item of items) if (stopping || !item.patient) item.failed(error);
+        const { free, trouble } = await makeWay(items, error);
+        if (free) {
+          if (free.length === items.length) return splitBatch(items, error, splitLockWaitMs);
+          items = free;
+          continue;
+        }
+        if (isOutage(trouble) || isLockTimeout(trouble)) {
+          onTrouble(trouble, 'waiting for the database');
+          for (const item of items) if (stopping || !item.patient) item.failed(trouble);
           items = items.filter((item) => item.patient);
-          if (stopping || items.length === 0) return;
-        } else if (!isContention(error) || attempt >= contentionAttemptsMax) {
-          return splitBatch(items, error);
+          if (stopping) return;
+        } else if (!isContention(trouble) || attempt >= contentionAttemptsMax) {
+          return splitBatch(items, trouble);
         }
         await pause(attempt);
       }
     }
   }
 
-  async function splitBatch(items: readonly Item[], error: unknown): Promise<void> {
-    const [only] = items;
-    if (items.length === 1 && only) return only.failed(error);
-    const middle = items.length >> 1;
-    await settleBatch(items.slice(0, middle));
-    await settleBatch(items.slice(middle));
-  }
-
-  async function commitBatch(items: readonly Item[]): Promise<void> {
-    const intents = items.map((item) => item.intent);
-    const trace = traceBatch(service, intents);
+  /** Rows that somebody holds: who needs them goes aside, the rest tries again at once. */
+  async function makeWay(items: readonly Item[], error: unknown) {
+    if (!isLockTimeout(error)) return { trouble: error };
     try {
-      await trace.within(() => runBatch(items, intents, trace));
-    } catch (error) {
-      trace.failed(error);
-      throw error;
+      return { free: await lanes.setAside(items, error) };
+    } catch (trouble) {
+      return { trouble };
     }
   }
 
-  async function runBatch(items: readonly Item[], intents: readonly Intent[], trace: BatchTrace) {
-    const tools = { service, now: options.now, newId: options.newId, traceparentFor: trace.traceparentFor };
-    const { verdicts, messages } = await runThenCommit(pool, async (tx) => {
+  async function splitBatch(items: readonly Item[], error: unknown, lockWaitMs?: number): Promise<void> {
+    const [only] = items;
+    if (items.length === 1 && only) return only.failed(error);
+    const middle = items.length >> 1;
+    await settleBatch(items.slice(0, middle), lockWaitMs);
+    await settleBatch(items.slice(middle), lockWaitMs);
+  }
+
+  async function commitBatch(items: readonly Item[], lockWaitMs?: number): Promise<void> {
+    const batch = batches.begin(items);
+    const work = (tx: Tx) => {
+      if (lockWaitMs) limitLockWaits(tx, lockWaitMs);
       publisher.markPublished(tx);
-      const decided = await transact(tx, intents, tools);
-      if (reach) await reach('before-commit', intents);
-      return decided;
-    });
-    if (reach) await reach('after-commit-before-publish', intents);
-    trace.committed(verdicts);
-    onBatch(verdicts);
-    items.forEach((item, index) => {
-      const verdict = verdicts[index];
-      if (verdict) item.committed?.(verdict);
-    });
-    // Not awaited: the next batch runs its transaction while the broker syncs this one's messages. The acks
-    // follow the messages on the same connection, in the same write. If both are lost, the journal knows the
-    // repeat; if only the messages are, the relay has them.
-    const published = publisher.publish(messages);
-    if (reach) await reach('after-publish-before-ack', intents);
-    for (const item of items) item.finished?.();
-    void published.then(trace.published);
+      return batches.decide(tx, batch);
+    };
+    try {
+      await batch.trace.within(async () => batches.tell(batch, await runThenCommit(pool, work)));
+    } catch (error) {
+      batch.trace.failed(error);
+      throw error;
+    }
   }
 
   /** Injected faults are met before the batch forms, so that one order's delay holds up nobody else's. */
@@ -146,8 +169,10 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
       for (const item of armed.get(true) ?? []) strike(item).catch((error) => item.failed(error));
     },
     waiting: queue.waiting,
+    waitingForRows: lanes.waiting,
     async stop() {
       stopping = true;
+      await lanes.stop();
       await queue.idle();
       await publisher.stop();
     },

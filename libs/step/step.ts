@@ -14,9 +14,23 @@ export type Command = { orderId: string };
 /** What an undo is told: which order, and why. What there is to undo it reads from its own tables. */
 export type Undo = { orderId: string; reason: string };
 
+/**
+ * Rows that orders share, such as a wallet or a dish's stock: what a step and its undo may have to wait for
+ * because of somebody else's order. Named as data, so that the driver can look for and wait for one of them.
+ */
+export type SharedRows = {
+  table: string;
+  /** The text column that finds one row. */
+  column: string;
+  /** Which of them this order touches, forward and back. */
+  of(order: { customerId: string; dishIds: string }): string[];
+};
+
 export type Step<C extends Command = Command, Locked = unknown, Result = unknown> = {
   /** `service.verb`: the journal's key, the name of the fault point and of the span. */
   name: string;
+  /** Absent: it locks nothing but the order's own rows. */
+  shares?: SharedRows;
   /**
    * Locks, in one fixed order, every row that these commands and undos will touch, and reads it. Called
    * once per transaction with all of them, so that two transactions can never wait for each other.

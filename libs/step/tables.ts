@@ -1,4 +1,4 @@
-/** The two tables that every service has beside its own: what it did, and what it has to say. */
+/** The tables that services have beside their own: what it did, what it has to say, what it took part in. */
 import { sql } from 'drizzle-orm';
 import { check, index, integer, pgTable, primaryKey, text, timestamp, uuid } from 'drizzle-orm/pg-core';
 
@@ -45,4 +45,25 @@ export const outbox = pgTable(
     publishedAt: timestamp({ withTimezone: true }),
   },
   (table) => [index('outbox_unpublished').on(table.createdAt).where(sql`${table.publishedAt} is null`)],
+);
+
+/**
+ * The branches of two-phase commit that were committed here, and those that were barred before they arrived.
+ * The row is inserted by the branch's own transaction, so it is visible exactly when that is committed.
+ */
+export const branches = pgTable(
+  'branches',
+  {
+    transactionId: uuid().primaryKey(),
+    state: text({ enum: ['prepared', 'barred', 'heuristic-commit', 'heuristic-abort'] }).notNull(),
+    orderIds: uuid().array().notNull(),
+    recordedAt: timestamp({ withTimezone: true }).notNull(),
+  },
+  (table) => [
+    check(
+      'branches_state',
+      sql`${table.state} in ('prepared', 'barred', 'heuristic-commit', 'heuristic-abort')`,
+    ),
+    index('branches_recorded').on(table.recordedAt),
+  ],
 );

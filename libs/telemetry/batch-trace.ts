@@ -40,6 +40,7 @@ const untraced: BatchTrace = {
 export const traceNothing: TraceBatch = () => untraced;
 
 const tracer = trace.getTracer('saga-lab');
+const twoPhase = /-branch$|:branch$/;
 
 export const traceBatch: TraceBatch = (service, intents) => {
   const spans = new Map<Intent, Span>();
@@ -93,7 +94,7 @@ function startProcess(service: ServiceName, intent: Intent, batchSize: number, l
     ...(fromBus ? { ...messaging('process', reaction.on), 'messaging.consumer.group.name': service } : {}),
     'messaging.batch.message_count': batchSize,
     'saga.order_id': cause.orderId,
-    'saga.protocol': 'saga',
+    'saga.protocol': twoPhase.test(reaction.on) ? '2pc' : 'saga',
     'saga.step': step,
     'saga.attempt': attempt,
     ...(refusal || sabotage ? { 'saga.fault': refusal ?? sabotage?.message ?? '' } : {}),

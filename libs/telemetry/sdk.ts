@@ -8,6 +8,8 @@ import { PgInstrumentation } from '@opentelemetry/instrumentation-pg';
 import { NodeSDK } from '@opentelemetry/sdk-node';
 
 const exportTimeoutMs = '2000';
+/** Requests with the commands of many orders. */
+const manyTraces = /^\/(orders$|two-phase\/|transactions\/)/;
 const quietPaths = ['/livez', '/readyz', '/metrics'];
 
 process.env.OTEL_METRICS_EXPORTER ??= 'none';
@@ -26,7 +28,7 @@ const sdk = new NodeSDK({
     new HttpInstrumentation({
       // A handover carries many orders, each with the trace of its own request: it is no trace itself.
       ignoreIncomingRequestHook: (request) =>
-        (request.method === 'POST' && request.url === '/orders') ||
+        (request.method === 'POST' && manyTraces.test(request.url ?? '')) ||
         quietPaths.some((path) => (request.url ?? '').startsWith(path)),
       // Every order's trace begins where a person came in; what a service asks for itself is no trace.
       requireParentforOutgoingSpans: true,

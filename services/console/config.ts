@@ -9,12 +9,14 @@ export const gatewayConfig = commonConfig.extend({
   INVENTORY_URL: z.url(),
   LOGISTICS_URL: z.url(),
   NOTIFICATION_URL: z.url(),
+  COORDINATOR_URL: z.url(),
   /** Read-only access for the checker; without it `/api/invariants` says that it cannot look. */
   ORDER_AUDIT_URL: database,
   PAYMENT_AUDIT_URL: database,
   INVENTORY_AUDIT_URL: database,
   LOGISTICS_AUDIT_URL: database,
   NOTIFICATION_AUDIT_URL: database,
+  COORDINATOR_AUDIT_URL: database,
   /** Jaeger's query API, such as http://127.0.0.1:16686; without it `/api/traces` says how to get one. */
   JAEGER_URL: z.url().optional(),
 });

@@ -13,6 +13,7 @@ import { type GatewayConfig, gatewayConfig } from './config.ts';
 import { deadLetterRoutes } from './dead-letters.ts';
 import { eventRoutes } from './events.ts';
 import { faultRoutes } from './faults.ts';
+import { inDoubtRoutes } from './in-doubt.ts';
 import { invariantRoutes } from './invariants.ts';
 import { createUpstreams, passOn, type Upstreams } from './pass-on.ts';
 import { placingRoutes } from './place-orders.ts';
@@ -70,6 +71,7 @@ export async function registerRoutes(
   await faultRoutes(app, connection, config);
   deadLetterRoutes(app, connection);
   invariantRoutes(app, connection, config);
+  inDoubtRoutes(app, upstreams, config);
   eventRoutes(app, connection);
   traceRoutes(app, config);
   await apiDocsRoutes(app);

@@ -42,5 +42,7 @@ function auditUrls(config: GatewayConfig): AuditUrls | undefined {
     logistics: config.LOGISTICS_AUDIT_URL,
     notification: config.NOTIFICATION_AUDIT_URL,
   };
-  return Object.values(urls).every((url) => url !== undefined) ? (urls as AuditUrls) : undefined;
+  if (Object.values(urls).includes(undefined)) return undefined;
+  // Without this one only the rules of two-phase commit cannot look, and say so.
+  return { ...urls, coordinator: config.COORDINATOR_AUDIT_URL } as AuditUrls;
 }

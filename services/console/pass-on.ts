@@ -2,15 +2,27 @@
 import { context, propagation } from '@opentelemetry/api';
 import { Pool } from 'undici';
 import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
+import type { FinishedAnswer, HandedOver } from '#libs/contracts/placing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from '#libs/service/http.ts';
+import { createCaller } from '#libs/service/ndjson.ts';
 import type { GatewayConfig } from './config.ts';
 
-type Route = { method: 'GET' | 'POST'; path: string; service: ServiceName };
+/** Everything that answers behind the gateway. */
+export type Upstream = ServiceName | 'coordinator';
+const upstreamNames: readonly Upstream[] = [...serviceNames, 'coordinator'];
+
+type Route = {
+  method: 'GET' | 'POST';
+  path: string;
+  service: ServiceName;
+  /** Asked when the service knows nothing: an order that was refused before anybody took it in. */
+  orElse?: Upstream;
+};
 
 const routes: readonly Route[] = [
   { method: 'GET', path: '/orders', service: 'order' },
-  { method: 'GET', path: '/orders/:orderId', service: 'order' },
+  { method: 'GET', path: '/orders/:orderId', service: 'order', orElse: 'coordinator' },
   { method: 'POST', path: '/orders/:orderId/cancel', service: 'order' },
   { method: 'GET', path: '/wallets', service: 'payment' },
   { method: 'GET', path: '/wallets/:customerId', service: 'payment' },
@@ -25,9 +37,13 @@ const answerHeaders = ['content-type', 'location'] as const;
 const connectionsMax = 256;
 const answerTimeoutMs = 20_000;
 const readyTimeoutMs = 2_000;
+/** Every attempt of a transaction, each with its wait for locks. */
+const transactionMsMax = 60_000;
 
 export type Upstreams = {
-  send(service: ServiceName, request: UpstreamRequest): Promise<UpstreamAnswer>;
+  send(service: Upstream, request: UpstreamRequest): Promise<UpstreamAnswer>;
+  /** Commands to the coordinator, each answered as its transaction ends. */
+  placeInTransaction(order: HandedOver): Promise<FinishedAnswer>;
   ready(): Promise<Record<string, string>>;
   close(): Promise<void>;
 };
@@ -46,8 +62,8 @@ type UpstreamAnswer = {
 
 export function createUpstreams(config: GatewayConfig): Upstreams {
   const pools = new Map(
-    serviceNames.map((name) => {
-      const url = config[`${name.toUpperCase() as Uppercase<ServiceName>}_URL`];
+    upstreamNames.map((name) => {
+      const url = config[`${name.toUpperCase() as Uppercase<Upstream>}_URL`];
       return [name, new Pool(url, { connections: connectionsMax, headersTimeout: answerTimeoutMs })];
     }),
   );
@@ -64,7 +80,14 @@ export function createUpstreams(config: GatewayConfig): Upstreams {
     }
   };
 
-  const readiness = async (service: ServiceName): Promise<[string, string]> => {
+  const callCoordinator = createCaller<HandedOver, FinishedAnswer>({
+    pool: pools.get('coordinator') as Pool,
+    path: '/orders',
+    key: 'orders',
+    answerMsMax: transactionMsMax,
+  });
+
+  const readiness = async (service: Upstream): Promise<[string, string]> => {
     const timeout = new Promise<never>((_, reject) =>
       setTimeout(reject, readyTimeoutMs, new Error('late')).unref(),
     );
@@ -78,7 +101,12 @@ export function createUpstreams(config: GatewayConfig): Upstreams {
 
   return {
     send,
-    ready: async () => Object.fromEntries(await Promise.all(serviceNames.map(readiness))),
+    placeInTransaction: (order) =>
+      callCoordinator(order).catch((cause) => {
+        const unknown = 'the coordinator did not answer; whether this took effect is unknown';
+        throw new Problem('service-unavailable', unknown, { cause });
+      }),
+    ready: async () => Object.fromEntries(await Promise.all(upstreamNames.map(readiness))),
     async close() {
       await Promise.all([...pools.values()].map((pool) => pool.close()));
     },
@@ -89,7 +117,7 @@ export function passOn(app: FastifyInstance, upstreams: Upstreams): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
 
-  for (const { method, path, service } of routes) {
+  for (const { method, path, service, orElse } of routes) {
     app.route({
       method,
       url: `/api${path}`,
@@ -101,12 +129,12 @@ export function passOn(app: FastifyInstance, upstreams: Upstreams): void {
         }
         const body = (request.body as Buffer | undefined) ?? null;
         // The service sees the path as it was sent: decoding it twice would change it.
-        const answer = await upstreams.send(service, {
-          method,
-          path: request.url.slice('/api'.length),
-          headers,
-          body,
-        });
+        const asked = { method, path: request.url.slice('/api'.length), headers, body };
+        let answer = await upstreams.send(service, asked);
+        if (answer.status === 404 && orElse) {
+          const other = await upstreams.send(orElse, asked).catch(() => answer);
+          if (other.status === 200) answer = other;
+        }
         for (const name of answerHeaders) {
           const value = answer.headers[name];
           if (value !== undefined) reply.header(name, value);

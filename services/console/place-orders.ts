@@ -1,5 +1,6 @@
 /**
- * `POST /api/orders`: takes orders in one by one and hands them to the order service in batches. While one
+ * `POST /api/orders`: takes orders in one by one and hands them, in batches, to the order service, or to the
+ * coordinator when they are to be run by two-phase commit. While one
  * batch is on its way the next gathers, as everywhere; passing on a request per order took a third of the
  * order service's CPU.
  */
@@ -7,7 +8,12 @@ import { randomUUIDv7 } from 'node:crypto';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { orderIdOf } from '#libs/contracts/order-id.ts';
 import { endStatuses, type Order } from '#libs/contracts/orders.ts';
-import { type HandedOver, type HandoverAnswer, handoverMax } from '#libs/contracts/placing.ts';
+import {
+  type FinishedAnswer,
+  type HandedOver,
+  type HandoverAnswer,
+  handoverMax,
+} from '#libs/contracts/placing.ts';
 import { Problem, problemContentType } from '#libs/contracts/problems.ts';
 import type { FastifyInstance, FastifyReply } from '#libs/service/http.ts';
 import { gather } from '#libs/step/gather.ts';
@@ -30,11 +36,16 @@ export function placingRoutes(app: FastifyInstance, upstreams: Upstreams, connec
     const orderId = key === undefined ? randomUUIDv7() : orderIdOf(key);
     if (inFlight.has(orderId)) throw new Problem('idempotency-key-in-flight');
     inFlight.add(orderId);
+    const body: unknown = request.body ?? null;
+    if (isTwoPhase(body)) {
+      const order = { orderId, keyed: key !== undefined, traceparent: currentTraceparent(), body };
+      const placing = upstreams.placeInTransaction(order).finally(() => inFlight.delete(orderId));
+      return answerFinished(reply, await placing);
+    }
     // Before the order is placed, so that its end cannot be missed.
     const waiter = waitMs > 0 ? waiters.wait(orderId, waitMs) : undefined;
     try {
       const traceparent = currentTraceparent();
-      const body: unknown = request.body ?? null;
       const placed = await handOver({ orderId, keyed: key !== undefined, traceparent, body });
       return await answer(reply, placed, waiter, waitMs);
     } finally {
@@ -43,6 +54,14 @@ export function placingRoutes(app: FastifyInstance, upstreams: Upstreams, connec
     }
   });
 
+  /** Two-phase commit has no acceptance before its end: whoever asks waits for the whole transaction. */
+  function answerFinished(reply: FastifyReply, answer: FinishedAnswer): FastifyReply {
+    if ('problem' in answer) return answerProblem(reply, answer.problem);
+    reply.header('Location', `/api/orders/${answer.finished.orderId}`);
+    if (answer.replayed) reply.header('Idempotency-Replayed', 'true');
+    return reply.code(201).send(answer.finished);
+  }
+
   /** 202 with the order as it was accepted, or 201 with the finished one when the caller waits for it. */
   async function answer(
     reply: FastifyReply,
@@ -50,10 +69,7 @@ export function placingRoutes(app: FastifyInstance, upstreams: Upstreams, connec
     waiter: Waiter | undefined,
     waitMs: number,
   ): Promise<FastifyReply> {
-    if ('problem' in placed) {
-      const { problem } = placed;
-      return reply.code(problem.status).type(problemContentType).send(JSON.stringify(problem));
-    }
+    if ('problem' in placed) return answerProblem(reply, placed.problem);
     const { accepted, current } = placed;
     reply.header('Location', `/api/orders/${accepted.orderId}`);
     if (current) reply.header('Idempotency-Replayed', 'true');
@@ -105,6 +121,13 @@ function createHandover(upstreams: Upstreams): (order: HandedOver) => Promise<Ha
   });
   return (order) => new Promise((resolve, reject) => queue.push([{ order, resolve, reject }]));
 }
+
+function answerProblem(reply: FastifyReply, problem: ReturnType<Problem['toBody']>): FastifyReply {
+  return reply.code(problem.status).type(problemContentType).send(JSON.stringify(problem));
+}
+
+/** All that the gateway reads of a body: who takes it in parses it. */
+const isTwoPhase = (body: unknown): boolean => (body as { protocol?: unknown } | null)?.protocol === '2pc';
 
 /** Deeper than any order. JSON of any depth can be read, but not written again: it would fail its whole batch. */
 const bodyDepthMax = 8;

@@ -1,4 +1,4 @@
-import { performs, undoes } from '#libs/step/reaction.ts';
+import { performs, takesPart, undoes } from '#libs/step/reaction.ts';
 import { reserve } from './step.ts';
 
 export const reactions = [
@@ -12,3 +12,8 @@ export const reactions = [
   undoes({ on: 'logistics.failed', step: reserve, say: 'inventory.released' }),
   undoes({ on: 'logistics.unassigned', step: reserve, say: 'inventory.released' }),
 ];
+
+export const participation = takesPart({
+  step: reserve,
+  command: ({ orderId, data }) => ({ orderId, items: data.items }),
+});

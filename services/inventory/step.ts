@@ -11,6 +11,7 @@ type Locked = { free: Map<string, number>; reservations: Map<string, Reservation
 export const reserve: Step<Reserve, Locked, Record<string, never>> = {
   name: 'inventory.reserve',
   undoName: 'inventory.release',
+  shares: { table: 'stock', column: 'dish_id', of: ({ dishIds }) => dishIds.split(',') },
   lock: lockStock,
   perform: reserveStock,
   undo: releaseStock,

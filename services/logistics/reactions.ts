@@ -1,4 +1,4 @@
-import { performs, undoes } from '#libs/step/reaction.ts';
+import { performs, takesPart, undoes } from '#libs/step/reaction.ts';
 import { assign } from './step.ts';
 
 export const reactions = [
@@ -11,3 +11,8 @@ export const reactions = [
   }),
   undoes({ on: 'order.cancellation.requested', step: assign, say: 'logistics.unassigned' }),
 ];
+
+export const participation = takesPart({
+  step: assign,
+  command: ({ orderId, data }) => ({ orderId, city: data.city }),
+});

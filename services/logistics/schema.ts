@@ -1,6 +1,6 @@
 import { index, pgTable, text, uuid } from 'drizzle-orm/pg-core';
 
-export { journal, outbox } from '#libs/step/tables.ts';
+export { branches, journal, outbox } from '#libs/step/tables.ts';
 
 export const couriers = pgTable(
   'couriers',

@@ -1,8 +1,7 @@
 /** The menu in memory. It is reference data: what an order may name, and what it costs. */
+import type { Menu } from '#libs/contracts/pricing.ts';
 import type { ServiceContext } from '#libs/service/definition.ts';
 import { cities, menu } from './schema.ts';
-
-export type Menu = { prices: ReadonlyMap<string, number>; cities: ReadonlySet<string> };
 
 const freshMsMax = 10_000;
 

@@ -1,4 +1,4 @@
-import { performs, undoes } from '#libs/step/reaction.ts';
+import { performs, takesPart, undoes } from '#libs/step/reaction.ts';
 import { confirm, dispatch, place, requestCancellation } from './step.ts';
 
 const nothing = () => ({});
@@ -41,3 +41,25 @@ export const reactions = [
     }),
   ),
 ];
+
+export const participation = takesPart({
+  step: place,
+  command: ({ orderId, data }) => ({ orderId, ...data }),
+  closing: [
+    performs({
+      on: 'request:close-branch',
+      step: confirm,
+      command: ({ orderId }) => ({ orderId }),
+      done: null,
+      refused: null,
+    }),
+    performs({
+      on: 'request:close-branch',
+      step: dispatch,
+      command: ({ orderId }) => ({ orderId }),
+      done: { say: 'order.dispatched', data: nothing },
+      refused: null,
+    }),
+  ],
+  undone: { say: 'order.cancelled', data: ({ cause }) => ({ reason: cause.data.reason }) },
+});

@@ -1,13 +1,14 @@
 import { and, desc, eq, sql } from 'drizzle-orm';
 import { cancelBody, endStatuses, type Order, orderListQuery, orderParams } from '#libs/contracts/orders.ts';
 import { type HandedOver, type HandoverAnswer, handover, handoverMax } from '#libs/contracts/placing.ts';
+import type { Menu, MenuAnswer } from '#libs/contracts/pricing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import type { ServiceContext } from '#libs/service/definition.ts';
 import { type FastifyInstance, parse, toProblem } from '#libs/service/http.ts';
 import { page } from '#libs/service/page.ts';
 import { traceIdOf } from '#libs/telemetry/trace-context.ts';
 import { causeFor } from './cause.ts';
-import { createMenu, type Menu } from './menu.ts';
+import { createMenu } from './menu.ts';
 import { type Placed, placeOrder } from './place.ts';
 import { journal, orders } from './schema.ts';
 
@@ -56,6 +57,11 @@ export function routes(app: FastifyInstance, context: ServiceContext): void {
     const [entry] = await db.select().from(journal).where(eq(journal.orderId, orderId));
     return new Problem('order-refused', entry?.reason ?? undefined);
   }
+
+  app.get('/menu', async (): Promise<MenuAnswer> => {
+    const { prices, cities } = await menu();
+    return { prices: [...prices], cities: [...cities] };
+  });
 
   app.get('/orders/:orderId', async (request) => {
     const { orderId } = parse(orderParams, request.params);

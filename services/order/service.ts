@@ -1,12 +1,13 @@
 import type { ServiceDefinition } from '#libs/service/definition.ts';
 import { startWatchdog } from './deadline.ts';
-import { reactions } from './reactions.ts';
+import { participation, reactions } from './reactions.ts';
 import { routes } from './routes.ts';
 import { seed } from './seed.ts';
 
 export const order: ServiceDefinition = {
   name: 'order',
   reactions,
+  participation,
   migrations: `${import.meta.dirname}/migrations`,
   seed,
   routes,

@@ -41,15 +41,15 @@ async function lockOrders(tx: Tx, commands: readonly Command[], undos: readonly 
 const insertOrders = statement(`
   insert into orders (order_id, status, protocol, customer_id, city, items, total, traceparent, faults,
                       body_hash, created_at, deadline)
-  select order_id, 'PENDING', 'saga', customer_id, city, items, total, traceparent, faults,
+  select order_id, 'PENDING', protocol, customer_id, city, items, total, traceparent, faults,
          body_hash, created_at, deadline
-  from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bigint[], $6::text[], $7::text[],
-              $8::text[], $9::timestamptz[], $10::timestamptz[])
-    as placed (order_id, customer_id, city, items, total, traceparent, faults, body_hash, created_at, deadline)`);
+  from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::bigint[], $7::text[], $8::text[],
+              $9::text[], $10::timestamptz[], $11::timestamptz[])
+    as placed (order_id, protocol, customer_id, city, items, total, traceparent, faults, body_hash, created_at, deadline)`);
 
 async function placeOrders(tx: Tx, places: readonly Place[]) {
   const rows = places.map((placed) => ({ ...placed, items: JSON.stringify(placed.items) }));
-  const bought = ['orderId', 'customerId', 'city', 'items', 'total'] as const;
+  const bought = ['orderId', 'protocol', 'customerId', 'city', 'items', 'total'] as const;
   const stamped = ['traceparent', 'faults', 'bodyHash', 'createdAt', 'deadline'] as const;
   tx.write(insertOrders(tx, ...columns(rows, [...bought, ...stamped])));
   return places.map(() => done({}));

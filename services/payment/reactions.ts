@@ -1,4 +1,4 @@
-import { performs, undoes } from '#libs/step/reaction.ts';
+import { performs, takesPart, undoes } from '#libs/step/reaction.ts';
 import { charge } from './step.ts';
 
 export const reactions = [
@@ -12,3 +12,8 @@ export const reactions = [
   undoes({ on: 'inventory.failed', step: charge, say: 'payment.refunded' }),
   undoes({ on: 'inventory.released', step: charge, say: 'payment.refunded' }),
 ];
+
+export const participation = takesPart({
+  step: charge,
+  command: ({ orderId, customerId, data }) => ({ orderId, customerId, amount: data.total }),
+});

@@ -10,6 +10,7 @@ type Locked = { balances: Map<string, number>; payments: Map<string, Payment> };
 export const charge: Step<Charge, Locked, { charged: number }> = {
   name: 'payment.charge',
   undoName: 'payment.refund',
+  shares: { table: 'wallets', column: 'customer_id', of: ({ customerId }) => [customerId] },
   lock: lockWallets,
   perform: chargePayments,
   undo: refundPayments,

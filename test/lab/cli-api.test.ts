@@ -7,6 +7,7 @@ import { main } from '../../infra/lab/cli.ts';
 import { type Lab, launchLab } from '../../infra/lab/launch.ts';
 import { listen } from './listener.ts';
 import { eventually, type Place, place } from './support.ts';
+import { testTwoPhaseCommands } from './two-phase-commands.ts';
 
 const launchMsMax = 60_000;
 const testMsMax = 20_000;
@@ -218,6 +219,8 @@ describe('The gateway', { timeout: testMsMax }, () => {
     }
   });
 });
+
+testTwoPhaseCommands({ run, json, home: () => where.home });
 
 describe('lab check', { timeout: testMsMax }, () => {
   test('says which invariants hold', async () => {

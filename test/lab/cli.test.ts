@@ -14,8 +14,9 @@ function lab(...args: string[]): { status: number | null; out: string; err: stri
 test('help lists every command', () => {
   const { status, out } = lab('help');
   expect(status).toBe(0);
-  for (const name of ['up', 'down', 'status', 'order', 'watch', 'break', 'heal', 'check', 'bench'])
-    expect(out).toMatch(new RegExp(`^ {2}${name} `, 'm'));
+  const parts = ['up', 'down', 'status'];
+  const stories = ['order', 'watch', 'break', 'heal', 'check', 'in-doubt', 'scenario', 'bench'];
+  for (const name of [...parts, ...stories]) expect(out).toMatch(new RegExp(`^ {2}${name} `, 'm'));
 });
 
 test('an unknown command suggests the one that was meant, with exit code 2', () => {

@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readAdminToken } from '../../infra/lab/admin-token.ts';
 import { runningLab } from '../../infra/lab/home.ts';
 import { type Lab, launchLab } from '../../infra/lab/launch.ts';
 import { eventually, openPorts, type Place, place, processesOf, tinyTopology } from './support.ts';
@@ -121,9 +122,14 @@ test('the broker syncs every message', async () => {
   expect(jetstream.config.sync_always).toBe(true);
 });
 
-test('the state and the passwords are for the owner only', () => {
-  for (const file of ['state.json', 'passwords.json']) {
+test('the state, the passwords and the admin token are for the owner only', async () => {
+  for (const file of ['state.json', 'passwords.json', 'admin-token']) {
     expect(statSync(join(lab.home, file)).mode & 0o777).toBe(0o600);
+  }
+  const token = readAdminToken(lab.home);
+  expect((await environmentOf(at.portBase + 1)).ADMIN_TOKEN).toBe(token);
+  for (const file of ['state.json', 'logs/order.log', 'logs/order-db.log']) {
+    expect(readFileSync(join(lab.home, file), 'utf8')).not.toContain(token);
   }
 });
 

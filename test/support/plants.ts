@@ -1,25 +1,10 @@
 /** Violations to plant in the real databases and the stream, one for each thing that a rule can find. */
 import { randomUUID } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
 import type { CheckOptions } from '#libs/checker/rules.ts';
-import type { ServiceName } from '#libs/contracts/events.ts';
-import { system } from './api.ts';
 import type { Bus } from './bus.ts';
-
-/** Writes as the service itself: the checker must find what nobody else noticed. */
-export async function write(
-  service: ServiceName,
-  text: string,
-  values: unknown[] = [],
-): Promise<pg.QueryResultRow[]> {
-  const client = new pg.Client({ connectionString: system.databases[service]?.url });
-  await client.connect();
-  try {
-    return (await client.query(text, values)).rows;
-  } finally {
-    await client.end();
-  }
-}
+import { plantsOfTwoPhase } from './two-phase-plants.ts';
+import { write } from './write.ts';
 
 export const entry = `insert into journal
   (order_id, step, direction, outcome, event_type, lamport, causation_id, attempt, recorded_at)`;
@@ -38,7 +23,13 @@ export type Plant = {
 let kept: pg.QueryResultRow | undefined;
 const strayId = randomUUID();
 
-export const plantsFor = (good: () => string, bad: () => string, bus: () => Bus): Plant[] => [
+/** `good` and `bad` are orders of the saga, `agreed` is one of two-phase commit that stands. */
+export const plantsFor = (
+  good: () => string,
+  bad: () => string,
+  agreed: () => string,
+  bus: () => Bus,
+): Plant[] => [
   {
     rule: 'I1',
     name: 'money that vanished from a wallet',
@@ -168,6 +159,7 @@ export const plantsFor = (good: () => string, bad: () => string, bus: () => Bus)
         JSON.stringify(kept),
       ]),
   },
+  ...plantsOfTwoPhase(good, agreed, strayId),
   {
     rule: 'I11',
     name: 'an accepted order that is gone',

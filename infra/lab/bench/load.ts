@@ -1,10 +1,12 @@
 /**
  * Closed-loop load over HTTP: so many clients, each with one order under way. An order is timed from its
- * POST to the answer that it has ended, which the gateway gives because of `Prefer: wait`.
+ * POST to the answer that it has ended, which the gateway gives because of `Prefer: wait`, and under two-phase
+ * commit always.
  */
 import { Pool } from 'undici';
 import { cities, dishes, wallets } from '#libs/contracts/lab-data.ts';
 import type { Order } from '#libs/contracts/orders.ts';
+import type { Contender } from './contenders.ts';
 import { percentiles } from './percentiles.ts';
 
 const waitSeconds = 20;
@@ -14,6 +16,7 @@ const plenty = dishes.filter(({ stock }) => stock > 0);
 
 export type LoadOptions = {
   url: string;
+  contender: Contender;
   clients: number;
   seconds: number;
   warmUpSeconds: number;
@@ -21,6 +24,8 @@ export type LoadOptions = {
   refusals: number;
   /** Every order asks for the same dish. */
   hot: boolean;
+  /** How many customers order; all of them unless it says. */
+  customers?: number;
   /** Answered at the end of the order, or when it is accepted. */
   until: 'ended' | 'accepted';
   onMeasuring(): Promise<void>;
@@ -31,21 +36,24 @@ export type LoadResult = {
   orders: number;
   ordersPerSecond: number;
   dispatched: number;
+  /** Under two-phase commit: refused, with nothing to take back. */
   cancelled: number;
   unfinished: number;
   failed: number;
   latencyMs: { p50: number; p95: number; p99: number };
 };
 
+type Counts = Pick<LoadResult, 'dispatched' | 'cancelled' | 'unfinished' | 'failed'>;
+
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const { url, clients, seconds, warmUpSeconds, until } = options;
+  const { url, contender, clients, seconds, warmUpSeconds, until } = options;
   const pool = new Pool(url, { connections: clients, pipelining: 1 });
   const headers = {
     'content-type': 'application/json',
-    ...(until === 'ended' ? { prefer: `wait=${waitSeconds}` } : {}),
+    ...(until === 'ended' && contender.body.protocol === 'saga' ? { prefer: `wait=${waitSeconds}` } : {}),
   };
   const latencies: number[] = [];
-  const counts = { dispatched: 0, cancelled: 0, unfinished: 0, failed: 0 };
+  const counts: Counts = { dispatched: 0, cancelled: 0, unfinished: 0, failed: 0 };
   let measuring = false;
   let stopped = false;
   let next = 0;
@@ -55,13 +63,12 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
       const body = JSON.stringify(orderOf(next++, options));
       const startedAt = performance.now();
       const answer = await pool.request({ method: 'POST', path: '/api/orders', headers, body });
-      const order = (await answer.body.json()) as Order;
+      const order = (await answer.body.json()) as Order | Problem;
       if (!measuring || stopped) continue;
-      latencies.push(performance.now() - startedAt);
-      if (answer.statusCode >= 300) counts.failed += 1;
-      else if (order.status === 'DISPATCHED') counts.dispatched += 1;
-      else if (order.status === 'CANCELLED') counts.cancelled += 1;
-      else counts.unfinished += 1;
+      const became = becameOf(answer.statusCode, order);
+      // What failed is no order: it is counted, and left out of every other figure.
+      if (became !== 'failed') latencies.push(performance.now() - startedAt);
+      counts[became] += 1;
     }
   };
   const running = Promise.all(Array.from({ length: clients }, client));
@@ -84,14 +91,24 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   };
 }
 
+type Problem = { code: string };
+
+function becameOf(statusCode: number, answer: Order | Problem): keyof Counts {
+  if ('code' in answer) return answer.code === 'order-refused-by-participant' ? 'cancelled' : 'failed';
+  if (statusCode >= 300) return 'failed';
+  if (answer.status === 'DISPATCHED') return 'dispatched';
+  return answer.status === 'CANCELLED' ? 'cancelled' : 'unfinished';
+}
+
 const pick = <Item>(items: readonly Item[], index: number): Item => items[index % items.length] as Item;
 
 /** Spread by rule over customers, dishes and cities, so that two runs place the same orders. */
-function orderOf(index: number, { refusals, hot }: LoadOptions) {
+function orderOf(index: number, { contender, refusals, hot, customers = rich.length }: LoadOptions) {
   const refused = refusals > 0 && Math.floor(index * refusals) !== Math.floor((index + 1) * refusals);
   const dishId = refused ? 'truffle-thali' : hot ? 'masala-dosa' : pick(plenty, index * 7).dishId;
-  const customerId = pick(rich, index * 13).customerId;
-  return { customerId, city: pick(courierCities, index), items: [{ dishId, quantity: 1 }] };
+  const customerId = pick(rich.slice(0, customers), index * 13).customerId;
+  const city = pick(courierCities, index);
+  return { customerId, city, items: [{ dishId, quantity: 1 }], ...contender.body };
 }
 
 const sleep = (seconds: number) => new Promise((resolve) => setTimeout(resolve, seconds * 1_000));

@@ -1,30 +1,43 @@
 /**
  * What a run cost, read from outside: CPU of every process of the lab (from /proc), WAL syncs of every
- * database, messages in the stream. Two readings and their difference; null where this machine cannot tell.
+ * database, messages in the stream, the time that rows were locked. Two readings and their difference; null
+ * where this machine, or the lab, cannot tell.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import pg from 'pg';
+import type { Protocol } from '#libs/contracts/orders.ts';
 import { eventStream } from '#libs/nats/streams.ts';
-import type { LabState } from '../home.ts';
+import type { LabState, PartState } from '../home.ts';
+import { coordinatorName, gatewayName } from '../topology.ts';
+import { readLockHold } from './lock-hold.ts';
 
 const msPerTick = 10;
 
-type Part = 'services' | 'gateway' | 'databases' | 'nats' | 'client';
-type Reading = { cpuMs: Record<Part, number> | null; walSyncs: number; messages: number; commits: number };
+const parts = ['services', 'coordinator', 'gateway', 'databases', 'nats', 'client'] as const;
+type Part = (typeof parts)[number];
+type Reading = {
+  cpuMs: Record<Part, number> | null;
+  walSyncs: number;
+  messages: number;
+  commits: number;
+  lockedSeconds: number | null;
+};
+
+export type PerOrder = Record<string, number | null>;
 
 export type Meters = {
   onMeasuring(): Promise<void>;
   onMeasured(): Promise<void>;
-  perOrder(orders: number): Record<string, number | null>;
+  perOrder(orders: number): PerOrder;
 };
 
-/** To be read when the measuring begins and when it ends. */
-export function createMeters(lab: LabState, connection: NatsConnection): Meters {
+/** To be read when the measuring begins and when it ends. The raw floor has no protocol: nobody counts its locks. */
+export function createMeters(lab: LabState, connection: NatsConnection, protocol: Protocol | null): Meters {
   const readings: Reading[] = [];
   const read = async () => {
-    readings.push(await readMeters(lab, connection));
+    readings.push(await readMeters(lab, connection, protocol));
   };
   return {
     onMeasuring: read,
@@ -33,26 +46,33 @@ export function createMeters(lab: LabState, connection: NatsConnection): Meters 
       const [before, after] = readings;
       if (!before || !after) throw new Error('the meters were not read');
       const per = (a: number, b: number) => (b - a) / Math.max(orders, 1);
-      const parts = ['services', 'gateway', 'databases', 'nats', 'client'] as const;
       const cpu = parts.map((part) =>
         before.cpuMs && after.cpuMs ? per(before.cpuMs[part], after.cpuMs[part]) : null,
       );
+      const isCounted = before.lockedSeconds !== null && after.lockedSeconds !== null;
+      const lockedMs = isCounted ? per(before.lockedSeconds ?? 0, after.lockedSeconds ?? 0) * 1_000 : null;
       return {
         'CPU ms': cpu.includes(null) ? null : cpu.reduce((sum: number, ms) => sum + (ms ?? 0), 0),
         ...Object.fromEntries(parts.map((part, index) => [`CPU ms, ${part}`, cpu[index] ?? null])),
         'WAL syncs': per(before.walSyncs, after.walSyncs),
         commits: per(before.commits, after.commits),
         messages: per(before.messages, after.messages),
+        ...(protocol === null ? {} : { 'rows locked, ms': lockedMs }),
       };
     },
   };
 }
 
-async function readMeters(lab: LabState, connection: NatsConnection): Promise<Reading> {
+async function readMeters(
+  lab: LabState,
+  connection: NatsConnection,
+  protocol: Protocol | null,
+): Promise<Reading> {
   const manager = await jetstreamManager(connection);
   const [walSyncs, commits] = await readDatabases(lab);
   const messages = (await manager.streams.info(eventStream)).state.last_seq;
-  return { cpuMs: readCpu(lab), walSyncs, commits, messages };
+  const lockedSeconds = protocol === null ? null : await readLockHold(lab, protocol);
+  return { cpuMs: readCpu(lab), walSyncs, commits, messages, lockedSeconds };
 }
 
 async function readDatabases(lab: LabState): Promise<[number, number]> {
@@ -80,20 +100,28 @@ function readCpu(lab: LabState): Reading['cpuMs'] {
   const table = readProcesses();
   if (table === null) return null;
   const own = process.cpuUsage();
-  const totals = { services: 0, gateway: 0, databases: 0, nats: 0, client: (own.user + own.system) / 1_000 };
+  const client = (own.user + own.system) / 1_000;
+  const totals: Record<Part, number> = {
+    services: 0,
+    coordinator: 0,
+    gateway: 0,
+    databases: 0,
+    nats: 0,
+    client,
+  };
   for (const [name, { kind, process: part }] of Object.entries(lab.parts)) {
     if (part === null) continue;
-    const group =
-      kind === 'database'
-        ? 'databases'
-        : kind === 'nats'
-          ? 'nats'
-          : name === 'gateway'
-            ? 'gateway'
-            : 'services';
+    const group = groupOf(name, kind);
     for (const row of table) if (row.pid === part.pid || row.parent === part.pid) totals[group] += row.cpuMs;
   }
   return totals;
+}
+
+function groupOf(name: string, kind: PartState['kind']): Part {
+  if (kind === 'database') return 'databases';
+  if (kind === 'nats') return 'nats';
+  if (name === gatewayName) return 'gateway';
+  return name === coordinatorName ? 'coordinator' : 'services';
 }
 
 function readProcesses(): { pid: number; parent: number; cpuMs: number }[] | null {

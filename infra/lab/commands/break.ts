@@ -21,7 +21,7 @@ export const options = {
   do: {
     type: 'string',
     value: 'what',
-    description: 'refuse, error or delay (default: refuse; at an undo: error)',
+    description: 'refuse, error, delay or crash (default: the first that the point can)',
   },
   ms: { type: 'string', value: 'n', description: 'how long a delay lasts (default: 1000)' },
   customer: { type: 'string', value: 'id', description: 'only orders of this customer' },

@@ -1,0 +1,94 @@
+/**
+ * Many commands in one request, their answers as lines of NDJSON in the order in which they come: one HTTP
+ * exchange serves a whole turn of the event loop, and a command that waits holds up no other.
+ */
+import type { Pool } from 'undici';
+import type { FastifyReply } from './http.ts';
+
+type Line = { index: number; answer: unknown };
+
+/** Answers each command as soon as it is settled. `handle` must not reject. */
+export function answerEach<Command>(
+  reply: FastifyReply,
+  commands: readonly Command[],
+  handle: (command: Command) => Promise<unknown>,
+): void {
+  reply.hijack();
+  reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson' });
+  let open = commands.length;
+  let lines = '';
+  const flush = () => {
+    const text = lines;
+    lines = '';
+    if (open === 0) reply.raw.end(text);
+    else reply.raw.write(text);
+  };
+  commands.forEach((command, index) => {
+    void handle(command).then((answer) => {
+      open -= 1;
+      if (lines === '') setImmediate(flush);
+      lines += `${JSON.stringify({ index, answer } satisfies Line)}\n`;
+    });
+  });
+}
+
+const commandsMax = 100;
+
+type Call<Command, Answer> = {
+  command: Command;
+  resolve(answer: Answer): void;
+  reject(error: unknown): void;
+};
+
+/** Gathers the commands of one turn of the event loop into one request. Rejects when no answer comes in time. */
+export function createCaller<Command, Answer>(options: {
+  pool: Pool;
+  path: string;
+  /** The key of the commands in the body. */
+  key: string;
+  answerMsMax: number;
+}): (command: Command) => Promise<Answer> {
+  const { pool, path, key, answerMsMax } = options;
+  let gathered: Call<Command, Answer>[] = [];
+
+  const depart = () => {
+    const calls = gathered;
+    gathered = [];
+    for (let from = 0; from < calls.length; from += commandsMax) {
+      void send(calls.slice(from, from + commandsMax));
+    }
+  };
+
+  const send = async (calls: Call<Command, Answer>[]) => {
+    try {
+      const { statusCode, body } = await pool.request({
+        method: 'POST',
+        path,
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ [key]: calls.map(({ command }) => command) }),
+        signal: AbortSignal.timeout(answerMsMax),
+      });
+      if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}: ${await body.text()}`);
+      let rest = '';
+      body.setEncoding('utf8');
+      for await (const chunk of body) {
+        const lines = (rest + chunk).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) {
+          const { index, answer } = JSON.parse(line) as Line;
+          calls[index]?.resolve(answer as Answer);
+        }
+      }
+      throw new Error(`${path} left a command unanswered`);
+    } catch (error) {
+      // Settled ones are not touched by this.
+      for (const { reject } of calls) reject(error);
+    }
+  };
+
+  return (command) =>
+    new Promise((resolve, reject) => {
+      if (gathered.length === 0) setImmediate(depart);
+      gathered.push({ command, resolve, reject });
+    });
+}

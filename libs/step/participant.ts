@@ -1,0 +1,275 @@
+/**
+ * The other ending of a step: the same claim, lock, decide and write as the saga driver's, then PREPARE
+ * TRANSACTION in place of COMMIT. The vote is the command tag. What this process knows of a branch beside the
+ * database (its open transaction, the messages to publish) may be lost at any moment: a branch that is not
+ * prepared is then gone, and one that is prepared is found in pg_prepared_xacts (branch-ends.ts).
+ */
+import { randomUUIDv7 } from 'node:crypto';
+import type pg from 'pg';
+import type { ServiceName } from '#libs/contracts/events.ts';
+import {
+  type BranchOrder,
+  gidOf,
+  type PerformAnswer,
+  type PerformCommand,
+  type PrepareAnswer,
+  type PrepareCommand,
+} from '#libs/contracts/two-phase.ts';
+import { InjectedError, type Injector } from '#libs/faults/injector.ts';
+import { isContention, isOutage } from '#libs/postgres/errors.ts';
+import { openTransaction, type Transaction } from '#libs/postgres/transaction.ts';
+import type { TraceBatch } from '#libs/telemetry/batch-trace.ts';
+import { enterBranch } from './branches.ts';
+import type { OutboxMessage } from './outbox.ts';
+import type { Cause, Reaction } from './reaction.ts';
+import { crashOrDelay, dishIdsOf } from './strike.ts';
+import { type Intent, transact, type Verdict } from './transact.ts';
+
+/** A branch that was performed and never asked to prepare: its coordinator is gone, and nobody is in doubt. */
+const openMsMax = 15_000;
+
+export type Participation = readonly Reaction[];
+
+export type ParticipantOptions = {
+  service: ServiceName;
+  participation: Participation;
+  /** Of branches only: a branch that waits for a lock must not keep the saga from a connection. */
+  pool: pg.Pool;
+  injector: Injector;
+  traceBatch: TraceBatch;
+  now(): Date;
+  onVerdicts(verdicts: readonly Verdict[]): void;
+};
+
+export type Branch = {
+  transactionId: string;
+  orders: readonly BranchOrder[];
+  startedAt: Date;
+  /** Until it is prepared or rolled back. */
+  open?: Transaction | undefined;
+  messages: OutboxMessage[];
+  performed?: Promise<PerformAnswer>;
+  prepared?: Promise<PrepareAnswer>;
+  /** Orders that this participant refused: nothing was done for them here. */
+  refused: Set<string>;
+  /** Told to abort, perhaps while its steps still wait for a lock. */
+  aborted: boolean;
+};
+
+export type Participant = ReturnType<typeof createParticipant>;
+
+export function createParticipant(options: ParticipantOptions) {
+  const { service, participation, pool, injector, traceBatch, now } = options;
+  const on = (name: string) => participation.filter((reaction) => reaction.on === name);
+  const steps = on('request:branch');
+  const closing = on('request:close-branch');
+  const undoing = on('request:undo-branch');
+  const point = steps[0]?.step.name ?? service;
+  const branches = new Map<string, Branch>();
+
+  /** A repeat is given the first one's answer. */
+  function perform(command: PerformCommand): Promise<PerformAnswer> {
+    const { transactionId, orders } = command;
+    const known = branches.get(transactionId);
+    if (known?.performed) return known.performed;
+    const branch: Branch = {
+      transactionId,
+      orders,
+      startedAt: now(),
+      messages: [],
+      refused: new Set(),
+      aborted: false,
+    };
+    branches.set(transactionId, branch);
+    branch.performed = performBranch(branch, command.thenPrepare).catch(async (error) => {
+      await drop(branch);
+      return { transactionId, refusals: [], ...failed(error), at: now().toISOString() };
+    });
+    return branch.performed;
+  }
+
+  async function performBranch(branch: Branch, thenPrepare: boolean): Promise<PerformAnswer> {
+    const { transactionId, orders } = branch;
+    const intents = orders.flatMap((order) => steps.map((reaction) => intentOf(reaction, order, 0)));
+    for (const intent of intents) if (injector.armed(intent.cause)) await strike(intent);
+    branch.open = await openTransaction(pool);
+    branch.startedAt = now();
+    const { tx } = branch.open;
+    const orderIds = orders.map(({ orderId }) => orderId);
+    tx.write(enterBranch(tx, transactionId, orderIds, now()));
+    const verdicts = await run(branch, intents);
+    refuseAborted(branch);
+    const refusals = verdicts.flatMap(refusalOf);
+    branch.refused = new Set(refusals.map(({ orderId }) => orderId));
+    const answer = { transactionId, refusals, at: now().toISOString() };
+    if (!thenPrepare) {
+      setTimeout(() => void dropOpen(branch), openMsMax).unref();
+      return answer;
+    }
+    if (refusals.length > 0) {
+      await drop(branch);
+      return { ...answer, vote: 'no' };
+    }
+    const { vote, at } = await closeAndPrepare(branch, orders);
+    return { ...answer, vote, at };
+  }
+
+  function prepare({ transactionId, undo }: PrepareCommand): Promise<PrepareAnswer> {
+    const branch = branches.get(transactionId);
+    const refusal = { transactionId, vote: 'no', at: now().toISOString() } as const;
+    if (!branch?.open && !branch?.prepared) {
+      return Promise.resolve({ ...refusal, failure: 'no such branch is open here', retry: true });
+    }
+    const undone = new Map(undo.map(({ orderId, reason }) => [orderId, reason]));
+    branch.prepared ??= prepareBranch(branch, undone).catch(async (error) => {
+      await drop(branch);
+      return { ...refusal, ...failed(error) };
+    });
+    return branch.prepared;
+  }
+
+  async function prepareBranch(branch: Branch, undone: ReadonlyMap<string, string>) {
+    const done = branch.orders.filter(({ orderId }) => !branch.refused.has(orderId));
+    const refusedElsewhere = done.filter(({ orderId }) => undone.has(orderId));
+    const undos = refusedElsewhere.flatMap((order) =>
+      undoing.map((reaction) => undoIntentOf(reaction, order, undone.get(order.orderId) ?? '')),
+    );
+    if (undos.length > 0) await run(branch, undos);
+    return closeAndPrepare(
+      branch,
+      done.filter(({ orderId }) => !undone.has(orderId)),
+    );
+  }
+
+  /** The closing steps of the orders that stand, and PREPARE in the flight of their last writes. */
+  async function closeAndPrepare(branch: Branch, standing: readonly BranchOrder[]): Promise<PrepareAnswer> {
+    const { transactionId, open } = branch;
+    if (!open) throw new Error('no such branch is open here');
+    if (standing.length > 0) {
+      for (const [index, reaction] of closing.entries()) {
+        await run(
+          branch,
+          standing.map((order) => intentOf(reaction, order, index + 1)),
+        );
+      }
+    }
+    await crashOrDelay(injector, `${point}.before-prepare`, branch.orders);
+    refuseAborted(branch);
+    const at = now().toISOString();
+    await open.prepare(gidOf(transactionId, service));
+    branch.open = undefined;
+    await crashOrDelay(injector, `${point}.after-prepare`, branch.orders);
+    return { transactionId, vote: 'yes', at };
+  }
+
+  async function run(branch: Branch, intents: readonly Intent[]): Promise<Verdict[]> {
+    const { open } = branch;
+    if (!open) throw new Error('no such branch is open here');
+    const trace = traceBatch(service, intents);
+    const tools = { service, now, newId: randomUUIDv7, traceparentFor: trace.traceparentFor };
+    try {
+      const { verdicts, messages } = await trace.within(() => transact(open.tx, intents, tools));
+      branch.messages.push(...messages);
+      trace.committed(verdicts);
+      // The outbox row is prepared with the rest; it is sent after the commit.
+      trace.published();
+      options.onVerdicts(verdicts);
+      return verdicts;
+    } catch (error) {
+      trace.failed(error);
+      throw error;
+    }
+  }
+
+  async function strike(intent: Intent): Promise<void> {
+    const { reaction, cause, attempt } = intent;
+    const at = reaction.step.name;
+    const fault = await injector.strike(at, cause, attempt);
+    if (fault?.do === 'refuse') intent.refusal = `injected refusal at ${at}`;
+    if (fault?.do === 'error') intent.sabotage = new InjectedError(at);
+    if (fault?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.ms));
+  }
+
+  async function drop(branch: Branch): Promise<void> {
+    branches.delete(branch.transactionId);
+    await dropOpen(branch);
+  }
+
+  async function dropOpen(branch: Branch): Promise<void> {
+    const { open } = branch;
+    branch.open = undefined;
+    await open?.rollback();
+  }
+
+  return {
+    perform,
+    prepare,
+    /** The step that names the fault points of a branch. */
+    point,
+    /** What this process knows of a branch; undefined after a restart, and for another replica's. */
+    find: (transactionId: string): Branch | undefined => branches.get(transactionId),
+    forget: (transactionId: string) => branches.delete(transactionId),
+    /** Rolls back what is not prepared. A vote that is on its way is waited for: the locks' timeout bounds it. */
+    async abandon(transactionId: string): Promise<void> {
+      const branch = branches.get(transactionId);
+      if (!branch) return;
+      branch.aborted = true;
+      await Promise.allSettled([branch.performed, branch.prepared]);
+      await drop(branch);
+    },
+    /** Names of waiting sessions for the in-doubt list: a branch is called by its transaction. */
+    sessionNames: (): Map<number, string> =>
+      new Map(
+        [...branches.values()].flatMap(({ open, transactionId }) =>
+          open ? [[open.pid, `2pc:${transactionId}`]] : [],
+        ),
+      ),
+    async stop(): Promise<void> {
+      await Promise.all([...branches.values()].map(dropOpen));
+    },
+  };
+}
+
+function refuseAborted({ aborted }: Branch): void {
+  if (aborted) throw new Error('told to abort meanwhile');
+}
+
+function refusalOf({ intent, standing, outcome }: Verdict): PerformAnswer['refusals'] {
+  const { orderId } = intent.cause;
+  if (standing === 'repeat') return [{ orderId, reason: 'this order was placed before' }];
+  return outcome?.outcome === 'refused' ? [{ orderId, reason: outcome.reason }] : [];
+}
+
+const uniqueViolation = '23505';
+
+/** Why there is no vote but no. Nothing that is wrong here is wrong with the order: it may be tried again. */
+function failed(error: unknown): Pick<PerformAnswer & PrepareAnswer, 'vote' | 'failure' | 'retry'> {
+  const { code, message } = error as { code?: string; message?: string };
+  if (code === uniqueViolation) return { vote: 'no', failure: 'this branch was prepared or barred before' };
+  const retry = isContention(error) || isOutage(error) || error instanceof InjectedError;
+  return { vote: 'no', failure: message ?? String(error), retry };
+}
+
+/** `place` says how many steps of the order came before this one: its logical time. */
+function intentOf(reaction: Reaction, order: BranchOrder, place: number): Intent {
+  const { customerId, city, items, total, traceparent, faults, bodyHash, attempt } = order;
+  const createdAt = new Date(order.createdAt);
+  const stamped = { traceparent, faults, bodyHash, createdAt, deadline: createdAt };
+  // Its deadline is the moment it was made: it has ended before anybody else can see it.
+  const data = { protocol: '2pc', customerId, city, items, total, ...stamped };
+  return { reaction, cause: causeOf(order, data, place), attempt };
+}
+
+const undoIntentOf = (reaction: Reaction, order: BranchOrder, reason: string): Intent => ({
+  reaction,
+  cause: causeOf(order, { reason }, 1),
+  attempt: order.attempt,
+});
+
+/** The first step is caused by the coordinator's command, the ones after it by what came before them here. */
+function causeOf(order: BranchOrder, data: unknown, lamport: number): Cause {
+  const { orderId, customerId, items, traceparent, faults, commandId } = order;
+  const dishIds = dishIdsOf(items);
+  const id = lamport === 0 ? commandId : randomUUIDv7();
+  return { id, orderId, customerId, dishIds, data, lamport, traceparent, faults };
+}

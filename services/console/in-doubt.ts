@@ -1,0 +1,119 @@
+/** What stands prepared and waits for a decision, over all participants; and the two ways to end the wait. */
+import { z } from 'zod';
+import { Problem } from '#libs/contracts/problems.ts';
+import {
+  type Decision,
+  type InDoubtItem,
+  inquiryAnswer,
+  type ParticipantName,
+  participantNames,
+  type Resolution,
+  readGid,
+  resolveBody,
+} from '#libs/contracts/two-phase.ts';
+import { type FastifyInstance, parse } from '#libs/service/http.ts';
+import { assertOperator } from '#libs/step/participant-routes.ts';
+import type { GatewayConfig } from './config.ts';
+import type { Upstreams } from './pass-on.ts';
+
+const gidParams = z.object({ gid: z.string().max(200) });
+
+export function inDoubtRoutes(
+  app: FastifyInstance,
+  upstreams: Upstreams,
+  { ADMIN_TOKEN }: GatewayConfig,
+): void {
+  const read = async <Answer>(service: ParticipantName | 'coordinator', path: string, body?: object) => {
+    const request = body
+      ? { method: 'POST', path, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
+      : { method: 'GET', path };
+    const answer = await upstreams.send(service, request);
+    if (answer.status !== 200)
+      throw new Problem('service-unavailable', `${service} answered ${answer.status}`);
+    return JSON.parse(answer.body.toString()) as Answer;
+  };
+
+  app.get('/api/in-doubt', async () => {
+    const missing: string[] = [];
+    const parts = await Promise.all(
+      participantNames.map((service) =>
+        read<{ items: InDoubtItem[] }>(service, '/two-phase/in-doubt').catch(() => {
+          missing.push(service);
+          return { items: [] };
+        }),
+      ),
+    );
+    const items = parts.flatMap((part) => part.items).sort((a, b) => b.ageMs - a.ageMs);
+    await nameOrders(items);
+    return { items, nextCursor: null, missing };
+  });
+
+  /** A participant that was restarted has forgotten whose orders it holds; the decision log may know. */
+  async function nameOrders(items: InDoubtItem[]): Promise<void> {
+    const unnamed = items.filter(({ orderIds }) => orderIds.length === 0);
+    if (unnamed.length === 0) return;
+    const transactionIds = [...new Set(unnamed.map(({ transactionId }) => transactionId))];
+    const answer = await read<{ items: { transactionId: string; orders: { orderId: string }[] }[] }>(
+      'coordinator',
+      '/transactions/look-up',
+      { transactionIds },
+    ).catch(() => ({ items: [] }));
+    const orders = new Map(answer.items.map((found) => [found.transactionId, found.orders]));
+    for (const item of unnamed) {
+      item.orderIds = orders.get(item.transactionId)?.map(({ orderId }) => orderId) ?? [];
+    }
+  }
+
+  app.post('/api/in-doubt/:gid/resolve', async (request): Promise<Resolution> => {
+    const { gid } = parse(gidParams, request.params);
+    const { heuristic, confirm } = parse(resolveBody, request.body ?? {});
+    const read = readGid(gid);
+    const participant = participantNames.find((name) => name === read?.participant);
+    if (!read || !participant) throw new Problem('not-found', `${gid} is no gid of this lab`);
+    if (heuristic === undefined) return askCoordinator(gid, read.transactionId, participant);
+    assertOperator(request.headers.authorization, ADMIN_TOKEN);
+    if (confirm !== gid) throw new Problem('confirmation-differs');
+    return force(gid, read.transactionId, participant, heuristic);
+  });
+
+  async function askCoordinator(
+    gid: string,
+    transactionId: string,
+    participant: ParticipantName,
+  ): Promise<Resolution> {
+    const path = `/transactions/${transactionId}/inquiry`;
+    const { status, body } = await upstreams.send('coordinator', { method: 'POST', path });
+    if (status === 409) throw new Problem('undecided');
+    if (status !== 200) throw new Problem('service-unavailable', `the coordinator answered ${status}`);
+    const { decision } = inquiryAnswer.parse(JSON.parse(body.toString()));
+    const answer = await upstreams.send(participant, {
+      method: 'POST',
+      path: `/two-phase/${decision}`,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ commands: [{ transactionId }] }),
+    });
+    const said = answer.body.toString();
+    if (answer.status !== 200 || !said.includes('"ended"')) {
+      throw new Problem('service-unavailable', `${participant} has not ended it: ${said}`);
+    }
+    return { gid, decision, by: 'coordinator' };
+  }
+
+  async function force(
+    gid: string,
+    transactionId: string,
+    participant: ParticipantName,
+    decision: Decision,
+  ): Promise<Resolution> {
+    const answer = await upstreams.send(participant, {
+      method: 'POST',
+      path: '/two-phase/force',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${ADMIN_TOKEN}` },
+      body: JSON.stringify({ transactionId, decision }),
+    });
+    if (answer.status === 404) throw new Problem('not-found', `${gid} is not prepared`);
+    if (answer.status !== 200)
+      throw new Problem('service-unavailable', `${participant} answered ${answer.status}`);
+    return { gid, decision, by: 'operator' };
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The decision log: the one place where a global transaction is decided. Any number of coordinators may write
+ * to it: the first decision of a transaction stands, and whoever comes second is told which one it was. That
+ * row is the fence; there is no lease to lose.
+ *
+ * Decisions that come together share one statement and one sync, like everything else here.
+ */
+import type pg from 'pg';
+import type { Order } from '#libs/contracts/orders.ts';
+import type { Decision } from '#libs/contracts/two-phase.ts';
+import { columns } from '#libs/postgres/statement.ts';
+import { gather } from '#libs/step/gather.ts';
+import type { TransactionOrder } from './schema.ts';
+
+export type Begun = { transactionId: string; orders: TransactionOrder[]; beganAt: Date };
+export type AnswerRow = {
+  orderId: string;
+  transactionId: string;
+  outcome: 'done' | 'refused';
+  reason: string | null;
+  bodyHash: string | null;
+  answer: Order;
+};
+export type Verdict = Begun & { participants: readonly string[]; decision: Decision; answers: AnswerRow[] };
+export type OpenTransaction = Begun & {
+  participants: string[];
+  coordinator: string;
+  decision: Decision | null;
+};
+
+const batchMax = 200;
+
+export type DecisionLog = ReturnType<typeof createDecisionLog>;
+
+/** `synced` is for what others are told, `unsynced` for what may be forgotten in a crash of the database. */
+export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool }, coordinator: string) {
+  const { synced, unsynced } = pools;
+
+  const begin = gathered<Begun, void>(async (begun) => {
+    const rows = begun.map((one) => ({ ...one, orders: JSON.stringify(one.orders) }));
+    await unsynced.query({
+      name: 'begin',
+      text: `insert into transactions (transaction_id, orders, participants, coordinator, began_at)
+        select id, orders::jsonb, '{}', $4, began_at
+        from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as begun (id, orders, began_at) order by id
+        on conflict do nothing`,
+      values: [...columns(rows, ['transactionId', 'orders', 'beganAt']), coordinator],
+    });
+    return new Map();
+  });
+
+  const decideIn = (pool: pg.Pool) =>
+    gathered<Verdict, Decision>(async (verdicts) => {
+      const at = new Date();
+      const rows = verdicts.map((one) => ({
+        ...one,
+        orders: JSON.stringify(one.orders),
+        participants: one.participants.join(','),
+      }));
+      const answers = verdicts.flatMap((one) => one.answers);
+      const kept = answers.map((one) => ({ ...one, answer: JSON.stringify(one.answer) }));
+      const { rows: stands } = await pool.query<{ transactionId: string; decision: Decision }>({
+        name: 'decide',
+        text: decideText,
+        values: [
+          ...columns(rows, ['transactionId', 'orders', 'participants', 'beganAt', 'decision']),
+          coordinator,
+          at,
+          ...columns(kept, ['orderId', 'transactionId', 'outcome', 'reason', 'bodyHash', 'answer']),
+        ],
+      });
+      const decided = new Map(stands.map((row) => [row.transactionId, row.decision]));
+      const late = verdicts.filter(({ transactionId }) => !decided.has(transactionId));
+      for (const [id, { decision }] of await read(late.map(({ transactionId }) => transactionId))) {
+        if (decision) decided.set(id, decision);
+      }
+      return decided;
+    });
+
+  /** What stands in the log about these transactions. */
+  async function read(transactionIds: readonly string[]): Promise<Map<string, OpenTransaction>> {
+    if (transactionIds.length === 0) return new Map();
+    const { rows } = await synced.query<OpenTransaction>({
+      name: 'read',
+      text: `select ${openColumns} from transactions where transaction_id = any($1::uuid[])`,
+      values: [transactionIds],
+    });
+    return new Map(rows.map((row) => [row.transactionId, row]));
+  }
+
+  const end = gathered<{ transactionId: string }, void>(async (ended) => {
+    await unsynced.query({
+      name: 'end',
+      text: 'update transactions set ended_at = $2 where transaction_id = any($1::uuid[])',
+      values: [ended.map(({ transactionId }) => transactionId), new Date()],
+    });
+    return new Map();
+  });
+
+  return {
+    begin,
+    /** Durable when it resolves; gives the decision that stands, which may be another's. */
+    decide: decideIn(synced),
+    /** For an abort, which presumed abort needs no sync for. */
+    noteAbort: decideIn(unsynced),
+    read,
+    end,
+    /** What is not known to be ended, the oldest first. */
+    async open(beganBefore: Date, limit: number): Promise<OpenTransaction[]> {
+      const { rows } = await synced.query<OpenTransaction>({
+        name: 'open',
+        text: `select ${openColumns} from transactions
+          where ended_at is null and began_at < $1 order by began_at limit $2`,
+        values: [beganBefore, limit],
+      });
+      return rows;
+    },
+    async recall(orderId: string): Promise<AnswerRow | undefined> {
+      const { rows } = await synced.query<AnswerRow>({
+        name: 'recall',
+        text: `select order_id as "orderId", transaction_id as "transactionId", outcome, reason,
+          body_hash as "bodyHash", answer from answers where order_id = $1`,
+        values: [orderId],
+      });
+      return rows[0];
+    },
+  };
+}
+
+const openColumns = `transaction_id as "transactionId", orders, participants, coordinator,
+  began_at as "beganAt", decision`;
+
+const decideText = `
+  with decided as (
+    insert into transactions (transaction_id, orders, participants, coordinator, began_at, decision, decided_at)
+    select id, orders::jsonb, string_to_array(participants, ','), $6, began_at, decision, $7
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
+      as verdict (id, orders, participants, began_at, decision) order by id
+    on conflict (transaction_id) do update
+      set decision = excluded.decision, decided_at = excluded.decided_at, participants = excluded.participants
+      where transactions.decision is null
+    returning transaction_id, decision),
+  kept as (
+    insert into answers (order_id, transaction_id, outcome, reason, body_hash, answer)
+    select a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.answer::jsonb
+    from unnest($8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[])
+      as a (order_id, transaction_id, outcome, reason, body_hash, answer) join decided using (transaction_id)
+    order by a.order_id on conflict do nothing)
+  select transaction_id as "transactionId", decision from decided`;
+
+/** While one statement is on its way the next one gathers what comes. */
+function gathered<Item extends { transactionId: string }, Result>(
+  write: (items: Item[]) => Promise<Map<string, Result>>,
+): (item: Item) => Promise<Result | undefined> {
+  type Waiting = { item: Item; resolve(result: Result | undefined): void; reject(error: unknown): void };
+  const queue = gather<Waiting>({
+    batchMax,
+    keyOf: ({ item }) => item.transactionId,
+    async run(batch) {
+      try {
+        const results = await write(batch.map(({ item }) => item));
+        for (const { item, resolve } of batch) resolve(results.get(item.transactionId));
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+      }
+    },
+  });
+  return (item) => new Promise((resolve, reject) => queue.push([{ item, resolve, reject }]));
+}

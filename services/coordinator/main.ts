@@ -1,0 +1,3 @@
+import { startCoordinator } from './start.ts';
+
+await startCoordinator();

@@ -1,0 +1,126 @@
+/** Takes orders in: the same refusals at the door as the saga's, the same rules for an Idempotency-Key. */
+import { randomUUIDv7 } from 'node:crypto';
+import {
+  type Order,
+  type PlaceOrderBody,
+  placeOrderBody,
+  type TwoPhaseMode,
+} from '#libs/contracts/orders.ts';
+import { bodyHashOf, type FinishedAnswer, type HandedOver } from '#libs/contracts/placing.ts';
+import { type Menu, priceOf, refuseWhatCannotBe } from '#libs/contracts/pricing.ts';
+import { Problem } from '#libs/contracts/problems.ts';
+import type { BranchOrder } from '#libs/contracts/two-phase.ts';
+import { writeOrderFaults } from '#libs/faults/order-faults.ts';
+import { parse, toProblem } from '#libs/service/http.ts';
+import { traceIdOf } from '#libs/telemetry/trace-context.ts';
+import type { AnswerRow, DecisionLog } from './decision-log.ts';
+import type { Ended } from './transaction.ts';
+
+const attemptsMax = 4;
+const retryMsMin = 20;
+
+/** One attempt at an order: alone, or in whatever group it gets into. */
+export type Submit = (order: BranchOrder, mode: TwoPhaseMode) => Promise<Ended>;
+
+export type PlaceTools = {
+  faultsOn: boolean;
+  menu(): Promise<Menu>;
+  log: DecisionLog;
+  submit: Submit;
+  onTrouble(error: unknown, what: string): void;
+};
+
+/** Never rejects: what goes wrong is a problem, as every other answer of the API. */
+export async function placeOrder(handedOver: HandedOver, tools: PlaceTools): Promise<FinishedAnswer> {
+  try {
+    return await place(handedOver, tools);
+  } catch (error) {
+    if (!(error instanceof Problem)) tools.onTrouble(error, 'an order could not be placed');
+    return { problem: toProblem(error).toBody() };
+  }
+}
+
+async function place(handedOver: HandedOver, tools: PlaceTools): Promise<FinishedAnswer> {
+  const { orderId, keyed } = handedOver;
+  const wanted = parse(placeOrderBody, handedOver.body);
+  const bodyHash = keyed ? bodyHashOf(wanted) : null;
+  const before = keyed ? await tools.log.recall(orderId) : undefined;
+  if (before) return recalled(before, bodyHash);
+  const menu = await tools.menu();
+  refuseWhatCannotBe(tools.faultsOn, menu, wanted);
+  const total = priceOf(menu, wanted);
+  for (let attempt = 1; ; attempt++) {
+    const order = branchOrderOf(handedOver, wanted, total, bodyHash, attempt);
+    const ended = await tools.submit(order, wanted.twoPhase);
+    const refusal = ended.refused.get(orderId);
+    if (ended.state === 'unknown') throw new Problem('service-unavailable', unknownDetail);
+    if (ended.failure === undefined) {
+      if (refusal === undefined) return { finished: finishedOrder(order, ended), replayed: false };
+      throw await refusalOf(order, refusal, tools);
+    }
+    if (!ended.failure.retry || attempt >= attemptsMax) {
+      throw new Problem('transaction-aborted', ended.failure.detail);
+    }
+    await new Promise((resolve) => setTimeout(resolve, retryMsMin * 2 ** attempt * (0.5 + Math.random())));
+  }
+}
+
+const unknownDetail = 'the decision log cannot be reached; whether this took effect is unknown';
+
+function recalled({ outcome, reason, bodyHash, answer }: AnswerRow, asked: string | null): FinishedAnswer {
+  if (bodyHash !== asked) throw new Problem('idempotency-key-reused');
+  if (outcome === 'refused') throw new Problem('order-refused-by-participant', reason ?? undefined);
+  return { finished: answer, replayed: true };
+}
+
+/** A participant that has this order already: an earlier call under the same key got through after all. */
+async function refusalOf(order: BranchOrder, reason: string, { log }: PlaceTools): Promise<Problem> {
+  if (reason !== placedBefore) return new Problem('order-refused-by-participant', reason);
+  const before = await log.recall(order.orderId);
+  if (before?.bodyHash === order.bodyHash) return new Problem('idempotency-key-in-flight');
+  return new Problem('idempotency-key-reused');
+}
+
+export const placedBefore = 'this order was placed before';
+
+function branchOrderOf(
+  { orderId, traceparent }: HandedOver,
+  { customerId, city, items, faults }: PlaceOrderBody,
+  total: number,
+  bodyHash: string | null,
+  attempt: number,
+): BranchOrder {
+  const carried = writeOrderFaults(faults);
+  return {
+    orderId,
+    commandId: randomUUIDv7(),
+    attempt,
+    traceparent,
+    customerId,
+    city,
+    items,
+    total,
+    ...(carried ? { faults: carried } : {}),
+    bodyHash,
+    createdAt: new Date().toISOString(),
+  };
+}
+
+/** The order as it stands when its transaction is committed; as it would stand, when it is refused. */
+export function finishedOrder(order: BranchOrder, { refused, at }: Ended): Order {
+  const { orderId, customerId, city, items, total, createdAt, traceparent } = order;
+  const reason = refused.get(orderId) ?? null;
+  return {
+    orderId,
+    status: reason === null ? 'DISPATCHED' : 'CANCELLED',
+    protocol: '2pc',
+    customerId,
+    city,
+    items,
+    total,
+    reason,
+    traceId: traceIdOf(traceparent),
+    createdAt,
+    endedAt: at,
+  };
+}

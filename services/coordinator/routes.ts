@@ -1,0 +1,48 @@
+import { z } from 'zod';
+import { orderParams } from '#libs/contracts/orders.ts';
+import { handover, handoverMax } from '#libs/contracts/placing.ts';
+import { Problem } from '#libs/contracts/problems.ts';
+import { type FastifyInstance, parse } from '#libs/service/http.ts';
+import { answerEach } from '#libs/service/ndjson.ts';
+import type { DecisionLog } from './decision-log.ts';
+import { type PlaceTools, placeOrder } from './place-orders.ts';
+import type { Recovery } from './recovery.ts';
+
+/** The gateway's batches: no order's body may be larger than a request's. */
+const handoverBytesMax = handoverMax * 70 * 1024;
+
+const transactionParams = z.object({ transactionId: z.uuid() });
+const lookUpBody = z.strictObject({ transactionIds: z.array(z.uuid()).max(500) });
+
+export function routes(
+  app: FastifyInstance,
+  { log, recovery, ...tools }: PlaceTools & { log: DecisionLog; recovery: Recovery },
+): void {
+  app.post('/orders', { bodyLimit: handoverBytesMax }, async (request, reply) => {
+    const { orders } = parse(handover, request.body);
+    answerEach(reply, orders, (one) => placeOrder(one, { ...tools, log }));
+  });
+
+  /** An order that was refused left nothing with the participants: only its answer is kept. */
+  app.get('/orders/:orderId', async (request) => {
+    const { orderId } = parse(orderParams, request.params);
+    const found = await log.recall(orderId);
+    if (!found) throw new Problem('not-found', `no order ${orderId}`);
+    return found.answer;
+  });
+
+  /** A participant in doubt asks. A POST, because asking about what nobody runs any more decides it. */
+  app.post('/transactions/:transactionId/inquiry', async (request) => {
+    const { transactionId } = parse(transactionParams, request.params);
+    const decision = await recovery.decisionOf(transactionId);
+    if (!decision) throw new Problem('undecided');
+    return { transactionId, decision };
+  });
+
+  /** Whose orders these transactions are about, as far as the log knows. */
+  app.post('/transactions/look-up', async (request) => {
+    const { transactionIds } = parse(lookUpBody, request.body);
+    const found = await log.read(transactionIds);
+    return { items: [...found.values()] };
+  });
+}

@@ -1,0 +1,160 @@
+/** Starts the coordinator. It needs its own database and the participants, and no broker. */
+import { hostname } from 'node:os';
+import { pino } from 'pino';
+import type { TwoPhaseMode } from '#libs/contracts/orders.ts';
+import type { Menu, MenuAnswer } from '#libs/contracts/pricing.ts';
+import { Problem } from '#libs/contracts/problems.ts';
+import type { BranchOrder } from '#libs/contracts/two-phase.ts';
+import { carriedFaults, type Injector } from '#libs/faults/injector.ts';
+import type { FaultAction } from '#libs/faults/points.ts';
+import { createInjectorFor } from '#libs/faults/start.ts';
+import { connectNats } from '#libs/nats/connect.ts';
+import { migrate } from '#libs/postgres/migrate.ts';
+import { createPool } from '#libs/postgres/pool.ts';
+import { readConfig } from '#libs/service/config.ts';
+import { createHttp } from '#libs/service/http.ts';
+import { stopOnSignal } from '#libs/service/stop.ts';
+import { traceFields } from '#libs/telemetry/log-fields.ts';
+import { type CoordinatorConfig, coordinatorConfig } from './config.ts';
+import { createDecisionLog } from './decision-log.ts';
+import { createMetrics } from './metrics.ts';
+import { createParticipants } from './participants.ts';
+import { finishedOrder } from './place-orders.ts';
+import { createQueues } from './queues.ts';
+import { createRecovery } from './recovery.ts';
+import { routes } from './routes.ts';
+import type { Ended, TransactionTools } from './transaction.ts';
+
+const menuFreshMsMax = 10_000;
+
+export async function startCoordinator(): Promise<void> {
+  const config = readConfig(coordinatorConfig);
+  const log = pino({ name: 'coordinator', level: config.LOG_LEVEL, mixin: traceFields });
+  const onTrouble = (error: unknown, what: string) => log.warn({ err: error }, what);
+  const metrics = createMetrics();
+  const name = config.COORDINATOR_NAME ?? `${hostname()}:${config.SERVICE_PORT}`;
+
+  const onError = (error: Error) => onTrouble(error, 'an idle database connection ended');
+  const pool = { name: 'coordinator', purpose: 'steps', connectionsMax: 4, onError } as const;
+  const synced = createPool(config.DATABASE_URL, pool);
+  const unsynced = createPool(config.DATABASE_URL, { ...pool, unsynced: true });
+  await migrate(synced, `${import.meta.dirname}/migrations`);
+
+  const decisions = createDecisionLog({ synced, unsynced }, name);
+  const { participants, orderService, close } = createParticipants(config);
+  const faults = createFaults(config, (point, action) => {
+    metrics.faults.inc({ point, action });
+    log.warn({ point, action }, 'injected fault fired');
+  });
+  const running = new Set<string>();
+  const tools: TransactionTools = {
+    log: decisions,
+    participants,
+    injector: faults.injector,
+    running,
+    answersFor: () => [],
+    onEnded(mode: TwoPhaseMode, ended: Ended, orders: number) {
+      metrics.transactions.inc({ mode, outcome: ended.state });
+      metrics.groupSize.observe({ mode }, orders);
+    },
+    onTrouble,
+  };
+  const queues = createQueues({ tools, transactionsMax: config.TRANSACTIONS_MAX, answerOf });
+  const recovery = createRecovery({
+    log: decisions,
+    participants,
+    running,
+    coordinator: name,
+    onTrouble,
+    onRecovered: (decision) => metrics.recovered.inc({ decision }),
+  });
+
+  const app = createHttp({
+    logger: log,
+    async health() {
+      const database = await synced.query('select 1').then(
+        () => 'up',
+        (error: Error) => `down: ${error.message}`,
+      );
+      return { ready: database === 'up', detail: { database } };
+    },
+    metrics: () => metrics.registry.metrics(),
+  });
+  routes(app, {
+    faultsOn: config.FAULTS,
+    menu: createMenuReader(async () => {
+      const { statusCode, body } = await orderService.request({ method: 'GET', path: '/menu' });
+      if (statusCode !== 200) throw new Problem('service-unavailable', 'the menu cannot be read');
+      return (await body.json()) as MenuAnswer;
+    }),
+    log: decisions,
+    recovery,
+    submit: queues.submit,
+    onTrouble,
+  });
+  await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
+  log.info({ port: config.SERVICE_PORT, name }, 'ready');
+
+  stopOnSignal(log, [
+    () => app.close(),
+    () => recovery.stop(),
+    () => faults.stop(),
+    () => close(),
+    () => unsynced.end(),
+    () => synced.end(),
+  ]);
+}
+
+/** What an order is answered with, kept beside the decision. */
+function answerOf(order: BranchOrder, transactionId: string, ended: Ended) {
+  const reason = ended.refused.get(order.orderId) ?? null;
+  return {
+    orderId: order.orderId,
+    transactionId,
+    outcome: reason === null ? ('done' as const) : ('refused' as const),
+    reason,
+    bodyHash: order.bodyHash,
+    answer: finishedOrder(order, ended),
+  };
+}
+
+/** What orders carry, at once; what is set from outside, as soon as the broker is found. */
+function createFaults(config: CoordinatorConfig, onFired: (point: string, action: FaultAction) => void) {
+  let injector: Injector = carriedFaults(onFired);
+  let stop = async () => {};
+  if (config.FAULTS) {
+    const options = { url: config.NATS_URL, name: 'coordinator', monitorUrl: undefined, unsafe: true };
+    void connectNats(options).then(async (connection) => {
+      injector = await createInjectorFor(connection, true, onFired);
+      stop = () => connection.drain();
+    });
+  }
+  return {
+    injector: () => injector,
+    async stop() {
+      injector.stop();
+      await stop();
+    },
+  };
+}
+
+/** Read again when it is older than ten seconds; an order service that is away does not take the menu away. */
+function createMenuReader(read: () => Promise<MenuAnswer>): () => Promise<Menu> {
+  let current: Promise<Menu> | undefined;
+  let readAt = 0;
+  return () => {
+    if (!current || Date.now() - readAt > menuFreshMsMax) {
+      const before = current;
+      readAt = Date.now();
+      current = read().then(
+        ({ prices, cities }) => ({ prices: new Map(prices), cities: new Set(cities) }),
+        (error) => {
+          if (before) return before;
+          readAt = 0;
+          throw error;
+        },
+      );
+    }
+    return current;
+  };
+}

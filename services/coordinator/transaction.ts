@@ -1,0 +1,213 @@
+/**
+ * One global transaction, from its begin to its end: perform → (undo what others refused) → prepare → decide →
+ * tell. Before the decision anything that goes wrong means abort; after it nothing may, and recovery goes on
+ * with what is left (recovery.ts).
+ */
+import { randomUUIDv7 } from 'node:crypto';
+import type { TwoPhaseMode } from '#libs/contracts/orders.ts';
+import type { BranchOrder, Decision, ParticipantName } from '#libs/contracts/two-phase.ts';
+import type { Injector } from '#libs/faults/injector.ts';
+import { crashOrDelay } from '#libs/step/strike.ts';
+import { type TransactionTrace, traceTransaction } from '#libs/telemetry/transaction-trace.ts';
+import type { AnswerRow, DecisionLog } from './decision-log.ts';
+import type { Participants } from './participants.ts';
+import { type Ballot, collectVotes } from './voting.ts';
+
+const decideAttemptsMax = 6;
+const decidePauseMs = 250;
+
+/** How it ended. `unknown`: the log could not be reached, and recovery will find out what stands there. */
+export type Ended = {
+  state: 'committed' | 'aborted' | 'unknown';
+  refused: ReadonlyMap<string, string>;
+  failure?: { detail: string; retry: boolean };
+  at: string;
+};
+
+export type TransactionTools = {
+  log: DecisionLog;
+  participants: Participants;
+  /** The injector of now: it becomes another one when the broker is found. */
+  injector(): Injector;
+  /** Transactions that run in this process: recovery leaves them alone. */
+  running: Set<string>;
+  /** What each order is to be answered with, kept with the decision. */
+  answersFor(transactionId: string, ended: Ended): AnswerRow[];
+  onEnded(mode: TwoPhaseMode, ended: Ended, orders: number): void;
+  onTrouble(error: unknown, what: string): void;
+};
+
+export async function runTransaction(
+  orders: readonly BranchOrder[],
+  mode: TwoPhaseMode,
+  tools: TransactionTools,
+): Promise<Ended> {
+  const { log, running, onTrouble } = tools;
+  const transactionId = randomUUIDv7();
+  const begun = {
+    transactionId,
+    orders: orders.map(({ orderId, traceparent }) => ({ orderId, traceparent })),
+    beganAt: new Date(),
+  };
+  const attributes = {
+    'two_phase.transaction_id': transactionId,
+    'two_phase.mode': mode,
+    'two_phase.group_size': orders.length,
+    'saga.attempt': orders[0]?.attempt ?? 1,
+  };
+  const trace = traceTransaction('two-phase commit', orders, attributes);
+  running.add(transactionId);
+  // Beside the branches, not before them: it tells people what is under way, and nothing hangs on it.
+  log.begin(begun).catch((error) => onTrouble(error, 'a transaction runs without its begin record'));
+  try {
+    const ended = await decide({ ...begun, mode, trace }, orders, tools);
+    trace.end({ 'two_phase.outcome': ended.state }, ended.failure?.detail);
+    tools.onEnded(mode, ended, orders.length);
+    return ended;
+  } finally {
+    running.delete(transactionId);
+  }
+}
+
+type Under = Parameters<DecisionLog['begin']>[0] & { mode: TwoPhaseMode; trace: TransactionTrace };
+
+async function decide(under: Under, orders: readonly BranchOrder[], tools: TransactionTools): Promise<Ended> {
+  const { mode, trace } = under;
+  const ballot = await collectVotes({ ...under, orders, participants: tools.participants });
+  const { refused, at } = ballot;
+  const failure =
+    ballot.failure ?? (mode === 'grouped' ? await prepareGroup(under, orders, ballot, tools) : undefined);
+  // Alone, a refused order is an aborted transaction; in a group it has been undone, and the rest stands.
+  const stands = !failure && (mode === 'grouped' ? refused.size < orders.length : refused.size === 0);
+  const wanted: Ended = {
+    state: stands ? 'committed' : 'aborted',
+    refused,
+    at,
+    ...(failure ? { failure } : {}),
+  };
+  if (!stands) return abort(under, ballot, wanted, tools);
+
+  await crashOrDelay(tools.injector(), 'coordinator.before-decision', orders);
+  const phase = trace.phase('decide');
+  const decision = await decideCommit(under, ballot.asked, wanted, tools);
+  phase.end({ 'two_phase.decision': decision ?? 'unknown' });
+  if (decision === undefined) return { ...wanted, state: 'unknown' };
+  if (decision === 'abort') {
+    // Somebody else decided first: an operator's inquiry, or recovery in a replica that thought us dead.
+    const taken = { detail: 'it took too long and was aborted', retry: true };
+    return abort(under, ballot, { ...wanted, state: 'aborted', failure: taken }, tools);
+  }
+  await crashOrDelay(tools.injector(), 'coordinator.after-decision', orders);
+  await tellCommit(under, orders, ballot.asked, tools);
+  return wanted;
+}
+
+/** Each participant undoes what another one refused, in its open transaction, and prepares what stands. */
+async function prepareGroup(
+  { transactionId, trace }: Under,
+  orders: readonly BranchOrder[],
+  { asked, refused }: Ballot,
+  { participants }: TransactionTools,
+): Promise<Ended['failure']> {
+  if (refused.size === orders.length) return undefined;
+  const undo = [...refused].map(([orderId, reason]) => ({ orderId, reason }));
+  const votes = await Promise.all(
+    asked.map(async (participant) => {
+      const phase = trace.phase(`vote ${participant}`, 'call');
+      const answer = await participants[participant]
+        .prepare({ transactionId, undo })
+        .catch(
+          (error: Error) => ({ vote: 'no', failure: `no answer: ${error.message}`, retry: true }) as const,
+        );
+      phase.end({ 'two_phase.vote': answer.vote, 'two_phase.participant': participant }, answer.failure);
+      return { participant, ...answer };
+    }),
+  );
+  const against = votes.filter(({ vote }) => vote === 'no');
+  if (against.length === 0) return undefined;
+  const detail = against.map(({ participant, failure }) => `${participant}: ${failure}`).join('; ');
+  return { detail, retry: against.every(({ retry }) => retry === true) };
+}
+
+/** Undefined when the log does not answer: then nobody may be told anything. */
+async function decideCommit(
+  { transactionId, orders, beganAt }: Under,
+  participants: readonly ParticipantName[],
+  ended: Ended,
+  { log, answersFor, onTrouble }: TransactionTools,
+): Promise<Decision | undefined> {
+  const answers = answersFor(transactionId, ended);
+  const verdict = { transactionId, orders, beganAt, participants, decision: 'commit', answers } as const;
+  for (let attempt = 1; attempt <= decideAttemptsMax; attempt++) {
+    try {
+      return await log.decide(verdict);
+    } catch (error) {
+      onTrouble(error, 'the decision log does not answer; the branches stay in doubt');
+      await new Promise((resolve) => setTimeout(resolve, decidePauseMs * attempt));
+    }
+  }
+  return undefined;
+}
+
+/** Presumed abort: nobody waits for a log or an acknowledgement, except a caller who will ask again by key. */
+async function abort(
+  { transactionId, orders, beganAt, trace }: Under,
+  { asked, votes }: Ballot,
+  ended: Ended,
+  { log, participants, answersFor, onTrouble }: TransactionTools,
+): Promise<Ended> {
+  const answers = ended.failure ? [] : answersFor(transactionId, ended);
+  const verdict = {
+    transactionId,
+    orders,
+    beganAt,
+    participants: asked,
+    decision: 'abort',
+    answers,
+  } as const;
+  // Who voted no on its own has rolled back already.
+  const left = votes.filter(({ vote, failure }) => vote !== 'no' || failure !== undefined);
+  const telling = left.map(async ({ participant }) => {
+    const phase = trace.phase(`abort ${participant}`, 'call');
+    const answer = await participants[participant].abort({ transactionId }).catch(() => undefined);
+    phase.end({ 'two_phase.state': answer?.state ?? 'unanswered' });
+    return answer?.state === 'ended';
+  });
+  const noted = answers.some(({ bodyHash }) => bodyHash !== null)
+    ? log.decide(verdict)
+    : log.noteAbort(verdict);
+  const done = Promise.all([Promise.all(telling), noted]).then(([told]) => {
+    if (told.every(Boolean)) return log.end({ transactionId });
+  });
+  done.catch((error) => onTrouble(error, 'an abort is left to recovery'));
+  await noted.catch(() => undefined);
+  return ended;
+}
+
+async function tellCommit(
+  { transactionId, trace }: Under,
+  orders: readonly BranchOrder[],
+  asked: readonly ParticipantName[],
+  { log, participants, injector, onTrouble }: TransactionTools,
+): Promise<void> {
+  const tell = async (participant: ParticipantName) => {
+    const phase = trace.phase(`commit ${participant}`, 'call');
+    const answer = await participants[participant]
+      .commit({ transactionId })
+      .catch((error: Error) => ({ state: 'failed' as const, failure: error.message }));
+    phase.end({ 'two_phase.state': answer.state }, answer.failure);
+    if (answer.state !== 'ended') onTrouble(answer, `${participant} has not committed; recovery goes on`);
+    return answer.state === 'ended';
+  };
+  const [first, ...others] = asked;
+  const isArmed = orders.some((order) => injector().armed({ ...order, dishIds: '' }));
+  const told: boolean[] = [];
+  if (isArmed && first) {
+    told.push(await tell(first));
+    await crashOrDelay(injector(), 'coordinator.after-first-commit', orders);
+  } else if (first) others.unshift(first);
+  told.push(...(await Promise.all(others.map(tell))));
+  if (told.every(Boolean)) {
+    log.end({ transactionId }).catch((error) => onTrouble(error, 'an end is noted again by recovery'));
+  }
+}
