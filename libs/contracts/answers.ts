@@ -68,6 +68,8 @@ export const problem = z.object({
   status: z.int(),
   code: z.enum(Object.keys(problems) as [ProblemCode, ...ProblemCode[]]),
   detail: z.string().optional(),
+  /** What it is about: `/api/orders/…`, readable like any other order. */
+  instance: z.string().optional(),
   errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
 });
 

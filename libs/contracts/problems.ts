@@ -25,9 +25,9 @@ export const problems = {
   'faults-changed': { status: 412, title: 'Somebody else changed the faults meanwhile' },
   'order-refused-by-participant': {
     status: 409,
-    title: 'A participant refused the order; nothing has happened',
+    title: 'A participant refused the order; nothing of it stands',
   },
-  'transaction-aborted': { status: 503, title: 'The transaction was given up; nothing has happened' },
+  'transaction-aborted': { status: 503, title: 'The transaction was given up; nothing of it stands' },
   undecided: { status: 409, title: 'The transaction is not decided yet' },
   'admin-token-required': {
     status: 403,
@@ -48,11 +48,18 @@ export const problemContentType = 'application/problem+json';
 export class Problem extends Error {
   readonly code: ProblemCode;
   readonly errors: FieldError[];
-  constructor(code: ProblemCode, detail?: string, options: { errors?: FieldError[]; cause?: unknown } = {}) {
+  /** What the problem is about, as RFC 9457 has it: a path of this API. */
+  readonly instance: string | undefined;
+  constructor(
+    code: ProblemCode,
+    detail?: string,
+    options: { errors?: FieldError[]; cause?: unknown; instance?: string } = {},
+  ) {
     super(detail ?? problems[code].title, { cause: options.cause });
     this.name = 'Problem';
     this.code = code;
     this.errors = options.errors ?? [];
+    this.instance = options.instance;
   }
 
   get status(): number {
@@ -63,6 +70,15 @@ export class Problem extends Error {
     const { status, title } = problems[this.code];
     const detail = this.message === title ? {} : { detail: this.message };
     const errors = this.errors.length > 0 ? { errors: this.errors } : {};
-    return { type: `/problems/${this.code}`, title, status, code: this.code, ...detail, ...errors };
+    const instance = this.instance ? { instance: this.instance } : {};
+    return {
+      type: `/problems/${this.code}`,
+      title,
+      status,
+      code: this.code,
+      ...detail,
+      ...instance,
+      ...errors,
+    };
   }
 }

@@ -61,6 +61,7 @@ export function createTwoPhase(options: TwoPhaseOptions) {
     traceBatch: tracingOn ? traceBatch : traceNothing,
     now,
     onVerdicts,
+    onTrouble,
   });
   const coordinator = COORDINATOR_URL ? new Pool(COORDINATOR_URL, { connections: 2 }) : undefined;
   const ends = createBranchEnds({

@@ -11,6 +11,7 @@ import {
   barBranches,
   branchState,
   endPrepared,
+  forgetBranches,
   preparedGids,
   recordHeuristic,
 } from './branches.ts';
@@ -22,6 +23,8 @@ import { crashOrDelay } from './strike.ts';
 const inquireEveryMs = 1_000;
 /** Younger ones are simply under way. */
 const inDoubtAfterMs = 2_000;
+const forgetEveryTicks = 60;
+const forgetRowsMax = 2_000;
 
 export type BranchEndsOptions = {
   service: ServiceName;
@@ -73,12 +76,15 @@ export function createBranchEnds(options: BranchEndsOptions) {
     return found;
   }
 
+  let tick = 0;
   const inquiries = repeat({
     pauseMs: inquireEveryMs,
     onTrouble: (error) => onTrouble(error, 'branches in doubt are looked for again'),
     async work() {
       const gids = await preparedGids(pool, inDoubtAfterMs);
       await Promise.all(gids.map((gid) => resolve(gid)));
+      tick += 1;
+      if (tick % forgetEveryTicks === 0) await forgetBranches(pool, now(), forgetRowsMax);
     },
   });
 

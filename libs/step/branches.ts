@@ -112,7 +112,14 @@ export async function readPrepared(pool: pg.Pool): Promise<PreparedRow[]> {
   return rows;
 }
 
-/** Rows that no late message and no checker asks for any more. */
-export async function forgetBranches(pool: pg.Pool, before: Date): Promise<void> {
-  await pool.query('delete from branches where recorded_at < $1', [before]);
+/** The decision log keeps its rows for a day (services/coordinator/recovery.ts), and is compared with these. */
+const retentionMs = 26 * 60 * 60 * 1_000;
+
+/** Forgets rows that no late command and no checker asks for any more, in small portions. */
+export async function forgetBranches(pool: pg.Pool, now: Date, limit: number): Promise<void> {
+  await pool.query(
+    `delete from branches where transaction_id in (
+       select transaction_id from branches where recorded_at < $1 limit $2)`,
+    [new Date(now.getTime() - retentionMs), limit],
+  );
 }

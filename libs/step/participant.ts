@@ -19,10 +19,11 @@ import { InjectedError, type Injector } from '#libs/faults/injector.ts';
 import { isContention, isOutage } from '#libs/postgres/errors.ts';
 import { openTransaction, type Transaction } from '#libs/postgres/transaction.ts';
 import type { TraceBatch } from '#libs/telemetry/batch-trace.ts';
+import { intentOf, refusalOf, undoIntentOf } from './branch-intents.ts';
 import { enterBranch } from './branches.ts';
 import type { OutboxMessage } from './outbox.ts';
-import type { Cause, Reaction } from './reaction.ts';
-import { crashOrDelay, dishIdsOf } from './strike.ts';
+import type { Reaction } from './reaction.ts';
+import { crashOrDelay } from './strike.ts';
 import { type Intent, transact, type Verdict } from './transact.ts';
 
 /** A branch that was performed and never asked to prepare: its coordinator is gone, and nobody is in doubt. */
@@ -39,6 +40,7 @@ export type ParticipantOptions = {
   traceBatch: TraceBatch;
   now(): Date;
   onVerdicts(verdicts: readonly Verdict[]): void;
+  onTrouble(error: unknown, what: string): void;
 };
 
 export type Branch = {
@@ -83,7 +85,7 @@ export function createParticipant(options: ParticipantOptions) {
     branches.set(transactionId, branch);
     branch.performed = performBranch(branch, command.thenPrepare).catch(async (error) => {
       await drop(branch);
-      return { transactionId, refusals: [], ...failed(error), at: now().toISOString() };
+      return { transactionId, refusals: [], ...failed(error, options), at: now().toISOString() };
     });
     return branch.performed;
   }
@@ -92,18 +94,15 @@ export function createParticipant(options: ParticipantOptions) {
     const { transactionId, orders } = branch;
     const intents = orders.flatMap((order) => steps.map((reaction) => intentOf(reaction, order, 0)));
     for (const intent of intents) if (injector.armed(intent.cause)) await strike(intent);
-    branch.open = await openTransaction(pool);
-    branch.startedAt = now();
-    const { tx } = branch.open;
-    const orderIds = orders.map(({ orderId }) => orderId);
-    tx.write(enterBranch(tx, transactionId, orderIds, now()));
     const verdicts = await run(branch, intents);
     refuseAborted(branch);
     const refusals = verdicts.flatMap(refusalOf);
     branch.refused = new Set(refusals.map(({ orderId }) => orderId));
     const answer = { transactionId, refusals, at: now().toISOString() };
     if (!thenPrepare) {
-      setTimeout(() => void dropOpen(branch), openMsMax).unref();
+      setTimeout(() => {
+        if (branch.open && !branch.prepared) void drop(branch);
+      }, openMsMax).unref();
       return answer;
     }
     if (refusals.length > 0) {
@@ -123,7 +122,7 @@ export function createParticipant(options: ParticipantOptions) {
     const undone = new Map(undo.map(({ orderId, reason }) => [orderId, reason]));
     branch.prepared ??= prepareBranch(branch, undone).catch(async (error) => {
       await drop(branch);
-      return { ...refusal, ...failed(error) };
+      return { ...refusal, ...failed(error, options) };
     });
     return branch.prepared;
   }
@@ -162,13 +161,24 @@ export function createParticipant(options: ParticipantOptions) {
     return { transactionId, vote: 'yes', at };
   }
 
+  /** BEGIN and the branch's own row leave in one flight with the first claims. */
+  async function enter(branch: Branch): Promise<Transaction> {
+    const open = await openTransaction(pool);
+    branch.open = open;
+    branch.startedAt = now();
+    const orderIds = branch.orders.map(({ orderId }) => orderId);
+    open.tx.write(enterBranch(open.tx, branch.transactionId, orderIds, branch.startedAt));
+    return open;
+  }
+
   async function run(branch: Branch, intents: readonly Intent[]): Promise<Verdict[]> {
-    const { open } = branch;
-    if (!open) throw new Error('no such branch is open here');
     const trace = traceBatch(service, intents);
     const tools = { service, now, newId: randomUUIDv7, traceparentFor: trace.traceparentFor };
     try {
-      const { verdicts, messages } = await trace.within(() => transact(open.tx, intents, tools));
+      const { verdicts, messages } = await trace.within(async () => {
+        const { tx } = branch.open ?? (await enter(branch));
+        return transact(tx, intents, tools);
+      });
       branch.messages.push(...messages);
       trace.committed(verdicts);
       // The outbox row is prepared with the rest; it is sent after the commit.
@@ -230,46 +240,29 @@ export function createParticipant(options: ParticipantOptions) {
   };
 }
 
-function refuseAborted({ aborted }: Branch): void {
-  if (aborted) throw new Error('told to abort meanwhile');
+class ToldToAbort extends Error {
+  constructor() {
+    super('told to abort meanwhile');
+    this.name = 'ToldToAbort';
+  }
 }
 
-function refusalOf({ intent, standing, outcome }: Verdict): PerformAnswer['refusals'] {
-  const { orderId } = intent.cause;
-  if (standing === 'repeat') return [{ orderId, reason: 'this order was placed before' }];
-  return outcome?.outcome === 'refused' ? [{ orderId, reason: outcome.reason }] : [];
+function refuseAborted({ aborted }: Branch): void {
+  if (aborted) throw new ToldToAbort();
 }
 
 const uniqueViolation = '23505';
 
 /** Why there is no vote but no. Nothing that is wrong here is wrong with the order: it may be tried again. */
-function failed(error: unknown): Pick<PerformAnswer & PrepareAnswer, 'vote' | 'failure' | 'retry'> {
+function failed(
+  error: unknown,
+  { onTrouble }: ParticipantOptions,
+): Pick<PerformAnswer & PrepareAnswer, 'vote' | 'failure' | 'retry'> {
   const { code, message } = error as { code?: string; message?: string };
   if (code === uniqueViolation) return { vote: 'no', failure: 'this branch was prepared or barred before' };
   const retry = isContention(error) || isOutage(error) || error instanceof InjectedError;
-  return { vote: 'no', failure: message ?? String(error), retry };
-}
-
-/** `place` says how many steps of the order came before this one: its logical time. */
-function intentOf(reaction: Reaction, order: BranchOrder, place: number): Intent {
-  const { customerId, city, items, total, traceparent, faults, bodyHash, attempt } = order;
-  const createdAt = new Date(order.createdAt);
-  const stamped = { traceparent, faults, bodyHash, createdAt, deadline: createdAt };
-  // Its deadline is the moment it was made: it has ended before anybody else can see it.
-  const data = { protocol: '2pc', customerId, city, items, total, ...stamped };
-  return { reaction, cause: causeOf(order, data, place), attempt };
-}
-
-const undoIntentOf = (reaction: Reaction, order: BranchOrder, reason: string): Intent => ({
-  reaction,
-  cause: causeOf(order, { reason }, 1),
-  attempt: order.attempt,
-});
-
-/** The first step is caused by the coordinator's command, the ones after it by what came before them here. */
-function causeOf(order: BranchOrder, data: unknown, lamport: number): Cause {
-  const { orderId, customerId, items, traceparent, faults, commandId } = order;
-  const dishIds = dishIdsOf(items);
-  const id = lamport === 0 ? commandId : randomUUIDv7();
-  return { id, orderId, customerId, dishIds, data, lamport, traceparent, faults };
+  if (retry || error instanceof ToldToAbort) return { vote: 'no', failure: message ?? '', retry };
+  // What is told goes to whoever placed the order; what happened is for the log.
+  onTrouble(error, 'a branch failed');
+  return { vote: 'no', failure: 'the step failed', retry };
 }

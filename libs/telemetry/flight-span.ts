@@ -31,6 +31,8 @@ const summaries = new Map<string, string>();
 
 /** `INSERT journal`, `SELECT wallets`: the statement's main verb and table, found once per text. */
 function summaryOf(text: string): string {
+  // Every gid makes another text: neither a name nor a key for them.
+  if (text.startsWith('prepare transaction')) return 'PREPARE TRANSACTION';
   let summary = summaries.get(text);
   if (summary === undefined) {
     const match =

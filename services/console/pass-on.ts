@@ -10,7 +10,7 @@ import type { GatewayConfig } from './config.ts';
 
 /** Everything that answers behind the gateway. */
 export type Upstream = ServiceName | 'coordinator';
-const upstreamNames: readonly Upstream[] = [...serviceNames, 'coordinator'];
+export const upstreamNames: readonly Upstream[] = [...serviceNames, 'coordinator'];
 
 type Route = {
   method: 'GET' | 'POST';

@@ -1,16 +1,15 @@
 /** One order's story from every service's journal, in causal order: by the saga's logical clock. */
-import { serviceNames } from '#libs/contracts/events.ts';
 import { orderParams, type TimelineItem } from '#libs/contracts/orders.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
-import type { Upstreams } from './pass-on.ts';
+import { type Upstreams, upstreamNames } from './pass-on.ts';
 
 export function timelineRoutes(app: FastifyInstance, upstreams: Upstreams): void {
   app.get('/api/orders/:orderId/timeline', async (request) => {
     const { orderId } = parse(orderParams, request.params);
     const missing: string[] = [];
     const parts = await Promise.all(
-      serviceNames.map(async (service): Promise<TimelineItem[]> => {
+      upstreamNames.map(async (service): Promise<TimelineItem[]> => {
         const answer = await upstreams
           .send(service, { method: 'GET', path: `/journal/${orderId}` })
           .catch(() => undefined);

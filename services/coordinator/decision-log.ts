@@ -115,6 +115,28 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
       });
       return rows;
     },
+    /** Ended transactions of yesterday, with their answers: an Idempotency-Key is good for a day. */
+    async forget(endedBefore: Date, limit: number): Promise<void> {
+      await unsynced.query(
+        `with forgotten as (
+           delete from transactions where transaction_id in (
+             select transaction_id from transactions where ended_at < $1 limit $2 for update skip locked)
+           returning orders)
+         delete from answers using forgotten, jsonb_array_elements(orders) as named
+         where answers.order_id = (named ->> 'orderId')::uuid`,
+        [endedBefore, limit],
+      );
+    },
+    /** How the transaction of an order was decided, for its timeline. */
+    async story(orderId: string) {
+      const { rows } = await synced.query<Pick<AnswerRow, 'outcome' | 'reason'> & { decidedAt: Date }>({
+        name: 'story',
+        text: `select a.outcome, a.reason, t.decided_at as "decidedAt"
+          from answers a join transactions t using (transaction_id) where a.order_id = $1`,
+        values: [orderId],
+      });
+      return rows[0];
+    },
     async recall(orderId: string): Promise<AnswerRow | undefined> {
       const { rows } = await synced.query<AnswerRow>({
         name: 'recall',

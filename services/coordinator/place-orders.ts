@@ -69,19 +69,23 @@ const unknownDetail = 'the decision log cannot be reached; whether this took eff
 
 function recalled({ outcome, reason, bodyHash, answer }: AnswerRow, asked: string | null): FinishedAnswer {
   if (bodyHash !== asked) throw new Problem('idempotency-key-reused');
-  if (outcome === 'refused') throw new Problem('order-refused-by-participant', reason ?? undefined);
+  if (outcome === 'refused') throw refusedProblem(answer.orderId, reason ?? '');
   return { finished: answer, replayed: true };
 }
 
 /** A participant that has this order already: an earlier call under the same key got through after all. */
 async function refusalOf(order: BranchOrder, reason: string, { log }: PlaceTools): Promise<Problem> {
-  if (reason !== placedBefore) return new Problem('order-refused-by-participant', reason);
+  if (reason !== placedBefore) return refusedProblem(order.orderId, reason);
   const before = await log.recall(order.orderId);
   if (before?.bodyHash === order.bodyHash) return new Problem('idempotency-key-in-flight');
   return new Problem('idempotency-key-reused');
 }
 
-export const placedBefore = 'this order was placed before';
+const refusedProblem = (orderId: string, reason: string): Problem =>
+  new Problem('order-refused-by-participant', reason, { instance: `/api/orders/${orderId}` });
+
+/** As the participants say it. */
+const placedBefore = 'this order was placed before';
 
 function branchOrderOf(
   { orderId, traceparent }: HandedOver,

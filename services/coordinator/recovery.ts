@@ -16,6 +16,10 @@ const leaveAloneMs = 2_000;
 /** Above everything that a living coordinator may wait for before it decides. */
 export const undecidedMsMax = 20_000;
 const transactionsMax = 200;
+const forgetEveryTicks = 60;
+const forgetMax = 2_000;
+/** Shorter than the participants keep their side of it. */
+const retentionMs = 24 * 60 * 60 * 1_000;
 
 export type RecoveryOptions = {
   log: DecisionLog;
@@ -74,6 +78,7 @@ export function createRecovery(options: RecoveryOptions) {
     onRecovered(decision);
   }
 
+  let tick = 0;
   const loop = repeat({
     pauseMs: everyMs,
     onTrouble: (error) => onTrouble(error, 'recovery tries again'),
@@ -84,6 +89,8 @@ export function createRecovery(options: RecoveryOptions) {
         (found) => !running.has(found.transactionId),
       );
       await Promise.all(open.map(finish));
+      tick += 1;
+      if (tick % forgetEveryTicks === 0) await log.forget(new Date(now - retentionMs), forgetMax);
     },
   });
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { orderParams } from '#libs/contracts/orders.ts';
+import { orderParams, type TimelineItem } from '#libs/contracts/orders.ts';
 import { handover, handoverMax } from '#libs/contracts/placing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
@@ -29,6 +29,27 @@ export function routes(
     const found = await log.recall(orderId);
     if (!found) throw new Problem('not-found', `no order ${orderId}`);
     return found.answer;
+  });
+
+  /** The decision as a line of the order's story: after the votes, before what the commit lets others hear. */
+  app.get('/journal/:orderId', async (request): Promise<{ items: TimelineItem[] }> => {
+    const { orderId } = parse(orderParams, request.params);
+    const story = await log.story(orderId);
+    if (!story) return { items: [] };
+    const { outcome, reason, decidedAt } = story;
+    const item = {
+      lamport: outcome === 'done' ? 4 : 2,
+      type: null,
+      service: 'coordinator',
+      step: outcome === 'done' ? 'two-phase.commit' : 'two-phase.abort',
+      outcome,
+      reason,
+      attempt: 1,
+      time: decidedAt.toISOString(),
+      eventId: null,
+      causationId: null,
+    };
+    return { items: [item] };
   });
 
   /** A participant in doubt asks. A POST, because asking about what nobody runs any more decides it. */

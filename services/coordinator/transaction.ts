@@ -113,7 +113,7 @@ async function prepareGroup(
   const undo = [...refused].map(([orderId, reason]) => ({ orderId, reason }));
   const votes = await Promise.all(
     asked.map(async (participant) => {
-      const phase = trace.phase(`vote ${participant}`, 'call');
+      const phase = trace.phase(`prepare ${participant}`, 'call');
       const answer = await participants[participant]
         .prepare({ transactionId, undo })
         .catch(

@@ -41,7 +41,7 @@ export async function collectVotes(options: {
   const thenPrepare = mode !== 'grouped';
 
   const ask = async (participant: ParticipantName, of = orders): Promise<Vote> => {
-    const phase = trace.phase(`prepare ${participant}`, 'call');
+    const phase = trace.phase(`${thenPrepare ? 'prepare' : 'perform'} ${participant}`, 'call');
     const told = of.map((order) => ({ ...order, traceparent: phase.traceparentOf(order.orderId) }));
     const answer = await participants[participant]
       .perform({ transactionId, orders: told, thenPrepare })
