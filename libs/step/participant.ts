@@ -16,9 +16,9 @@ import {
   type PrepareCommand,
 } from '#libs/contracts/two-phase.ts';
 import { InjectedError, type Injector } from '#libs/faults/injector.ts';
-import { isContention, isOutage } from '#libs/postgres/errors.ts';
 import { openTransaction, type Transaction } from '#libs/postgres/transaction.ts';
 import type { TraceBatch } from '#libs/telemetry/batch-trace.ts';
+import { failureOf, ToldToAbort } from './branch-failure.ts';
 import { intentOf, refusalOf, undoIntentOf } from './branch-intents.ts';
 import { enterBranch } from './branches.ts';
 import type { OutboxMessage } from './outbox.ts';
@@ -61,7 +61,7 @@ export type Branch = {
 export type Participant = ReturnType<typeof createParticipant>;
 
 export function createParticipant(options: ParticipantOptions) {
-  const { service, participation, pool, injector, traceBatch, now } = options;
+  const { service, participation, pool, injector, traceBatch, now, onTrouble } = options;
   const on = (name: string) => participation.filter((reaction) => reaction.on === name);
   const steps = on('request:branch');
   const closing = on('request:close-branch');
@@ -85,7 +85,7 @@ export function createParticipant(options: ParticipantOptions) {
     branches.set(transactionId, branch);
     branch.performed = performBranch(branch, command.thenPrepare).catch(async (error) => {
       await drop(branch);
-      return { transactionId, refusals: [], ...failed(error, options), at: now().toISOString() };
+      return { transactionId, refusals: [], ...failureOf(error, onTrouble), at: now().toISOString() };
     });
     return branch.performed;
   }
@@ -122,7 +122,7 @@ export function createParticipant(options: ParticipantOptions) {
     const undone = new Map(undo.map(({ orderId, reason }) => [orderId, reason]));
     branch.prepared ??= prepareBranch(branch, undone).catch(async (error) => {
       await drop(branch);
-      return { ...refusal, ...failed(error, options) };
+      return { ...refusal, ...failureOf(error, onTrouble) };
     });
     return branch.prepared;
   }
@@ -240,29 +240,6 @@ export function createParticipant(options: ParticipantOptions) {
   };
 }
 
-class ToldToAbort extends Error {
-  constructor() {
-    super('told to abort meanwhile');
-    this.name = 'ToldToAbort';
-  }
-}
-
 function refuseAborted({ aborted }: Branch): void {
   if (aborted) throw new ToldToAbort();
-}
-
-const uniqueViolation = '23505';
-
-/** Why there is no vote but no. Nothing that is wrong here is wrong with the order: it may be tried again. */
-function failed(
-  error: unknown,
-  { onTrouble }: ParticipantOptions,
-): Pick<PerformAnswer & PrepareAnswer, 'vote' | 'failure' | 'retry'> {
-  const { code, message } = error as { code?: string; message?: string };
-  if (code === uniqueViolation) return { vote: 'no', failure: 'this branch was prepared or barred before' };
-  const retry = isContention(error) || isOutage(error) || error instanceof InjectedError;
-  if (retry || error instanceof ToldToAbort) return { vote: 'no', failure: message ?? '', retry };
-  // What is told goes to whoever placed the order; what happened is for the log.
-  onTrouble(error, 'a branch failed');
-  return { vote: 'no', failure: 'the step failed', retry };
 }
