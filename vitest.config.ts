@@ -40,7 +40,12 @@ export default defineConfig({
         test: {
           name: 'system',
           setupFiles: ['test/support/evidence.ts'],
-          include: ['test/journeys/*.test.ts', 'test/conformance.test.ts', 'test/checker.test.ts'],
+          include: [
+            'test/journeys/*.test.ts',
+            'test/two-phase/*.test.ts',
+            'test/conformance.test.ts',
+            'test/checker.test.ts',
+          ],
           globalSetup: 'test/support/system.ts',
           fileParallelism: false,
           testTimeout: journeyMs,

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { participantNames } from '#libs/contracts/two-phase.ts';
 import { answers } from './ports.ts';
 import { coordinatorName, gatewayName, repository, type ServicePart } from './topology.ts';
 
@@ -81,22 +80,19 @@ function inherited(): Environment {
   return Object.fromEntries(entries) as Environment;
 }
 
-/** No service is told more addresses than it needs: without them it cannot become an orchestrator by habit. */
+/** No service is told more addresses than it needs: one that knows none cannot become an orchestrator by habit. */
 function urlsKnownTo(
   service: ServicePart,
   services: readonly ServicePart[],
   { host, portOf }: Addresses,
 ): Environment {
-  const known = services.filter(({ name }) => name !== service.name && isKnown(service.name, name));
+  const known = services.filter(({ name }) => {
+    if (name === service.name) return false;
+    return service.name === gatewayName || name === coordinatorName || service.tells?.includes(name);
+  });
   return Object.fromEntries(
     known.map((other) => [`${other.name.toUpperCase()}_URL`, `http://${host}:${portOf(other)}`]),
   );
-}
-
-function isKnown(to: string, name: string): boolean {
-  if (to === gatewayName) return true;
-  if (to === coordinatorName) return participantNames.some((participant) => participant === name);
-  return name === coordinatorName;
 }
 
 function gatewayEnvironment({ databases, jaegerUrl }: Addresses): Environment {

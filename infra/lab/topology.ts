@@ -11,6 +11,8 @@ export type ServicePart = {
   portOffset?: number;
   /** The database that the service owns. */
   database?: string;
+  /** The services that it is told the address of. The gateway knows all, and the coordinator is known to all. */
+  tells?: readonly string[];
   /** Environment that only this service gets. */
   env?: Record<string, string>;
 };
@@ -29,7 +31,7 @@ export const defaultPorts = { gateway: 8080, base: 26000 } as const;
 /** The service that is reachable from outside; it has no database and knows the address of every other one. */
 export const gatewayName = 'gateway';
 
-/** Runs two-phase commit: it tells the participants, and every other service may ask it. */
+/** Runs two-phase commit: it tells the participants, and every other service may ask it what was decided. */
 export const coordinatorName = 'coordinator';
 
 /** The whole lab as data. The order of the rows is the order in which status prints them. */
@@ -41,7 +43,13 @@ export const labTopology: Topology = {
     { name: 'inventory', main: 'services/inventory/main.ts', portOffset: 3, database: 'inventory' },
     { name: 'logistics', main: 'services/logistics/main.ts', portOffset: 4, database: 'logistics' },
     { name: 'notification', main: 'services/notification/main.ts', portOffset: 5, database: 'notification' },
-    { name: coordinatorName, main: 'services/coordinator/main.ts', portOffset: 6, database: 'coordinator' },
+    {
+      name: 'coordinator',
+      main: 'services/coordinator/main.ts',
+      portOffset: 6,
+      database: 'coordinator',
+      tells: ['order', 'payment', 'inventory', 'logistics'],
+    },
     { name: gatewayName, main: 'services/console/main.ts' },
   ],
   databases: [

@@ -54,6 +54,8 @@ export const invariants = z.object({
       /** The first ones; `violationCount` says how many there are. */
       violations: z.array(violation),
       violationCount: z.int(),
+      /** What the rule could not look at, and why. */
+      note: z.string().optional(),
     }),
   ),
 });

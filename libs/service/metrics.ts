@@ -26,6 +26,12 @@ export function createMetrics(service: string) {
       labelNames: ['protocol'],
       registers,
     }),
+    inquiries: new Counter({
+      name: 'two_phase_inquiries_total',
+      help: 'Branches in doubt that were ended because the coordinator was asked',
+      labelNames: ['decision'],
+      registers,
+    }),
     waiting: new Gauge({ name: 'saga_waiting', help: 'Causes waiting for a transaction', registers }),
     relayed: new Counter({
       name: 'saga_outbox_relayed_total',

@@ -46,6 +46,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
   const pool = createPool(config.DATABASE_URL, { ...connections, purpose: 'steps' });
   // Of their own, so that no number of readers can keep a step waiting for a connection.
   const readPool = createPool(config.DATABASE_URL, { ...connections, purpose: 'reads' });
+  // Before all else: what stands in doubt may hold locks that everything below runs into.
+  const twoPhase = createTwoPhase({ service, config, metrics, onTrouble });
   await migrate(pool, service.migrations);
   if (config.LAB_DATA) await runThenCommit(pool, service.seed);
 
@@ -106,15 +108,6 @@ export async function start(service: ServiceDefinition): Promise<void> {
     connection,
     request: createRequester(service.reactions, driver),
   };
-  const twoPhase = createTwoPhase({
-    service,
-    context,
-    publisher,
-    injector,
-    metrics,
-    onVerdicts: countSteps,
-    onTrouble,
-  });
   const background = service.background?.(context);
 
   const fromBus = service.reactions.filter(({ on }) => !on.startsWith('request:'));
@@ -167,7 +160,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     },
   });
   journalRoutes(app, service, context);
-  twoPhase?.routes(app);
+  twoPhase?.takePart(app, { publisher, injector, onVerdicts: countSteps });
   service.routes(app, context);
   await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
   log.info({ port: config.SERVICE_PORT }, 'ready');

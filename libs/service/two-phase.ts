@@ -5,12 +5,14 @@ import type { Injector } from '#libs/faults/injector.ts';
 import { createPool } from '#libs/postgres/pool.ts';
 import { createBranchEnds } from '#libs/step/branch-ends.ts';
 import { readPrepared } from '#libs/step/branches.ts';
+import { startInquiries } from '#libs/step/inquiries.ts';
 import type { OutboxPublisher } from '#libs/step/outbox-publisher.ts';
-import { createParticipant } from '#libs/step/participant.ts';
+import { createParticipant, type ParticipantOptions } from '#libs/step/participant.ts';
 import { participantRoutes } from '#libs/step/participant-routes.ts';
 import { traceBatch, traceNothing } from '#libs/telemetry/batch-trace.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
-import type { ServiceContext, ServiceDefinition } from './definition.ts';
+import type { ServiceConfig } from './config.ts';
+import type { ServiceDefinition } from './definition.ts';
 import type { FastifyInstance } from './http.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -22,20 +24,24 @@ const inquiryMsMax = 3_000;
 
 export type TwoPhaseOptions = {
   service: ServiceDefinition;
-  context: ServiceContext;
-  publisher: OutboxPublisher;
-  injector: Injector;
+  config: ServiceConfig;
   metrics: Metrics;
-  onVerdicts: Parameters<typeof createParticipant>[0]['onVerdicts'];
   onTrouble(error: unknown, what: string): void;
 };
 
-/** Undefined for a service that takes no part. */
-export function createTwoPhase(options: TwoPhaseOptions) {
-  const { service, context, publisher, injector, metrics, onVerdicts, onTrouble } = options;
+/** What a participant needs beside its database, and may have to wait for. */
+export type TwoPhaseParts = {
+  publisher: OutboxPublisher;
+  injector: Injector;
+  onVerdicts: ParticipantOptions['onVerdicts'];
+};
+
+/** Asks about what stands in doubt from now on; takes part once it is told to. Undefined: it takes no part. */
+export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhaseOptions) {
   const name = participantNames.find((each) => each === service.name);
-  if (!service.participation || !name) return undefined;
-  const { DATABASE_URL, BRANCH_CONNECTIONS_MAX, COORDINATOR_URL, ADMIN_TOKEN } = context.config;
+  const { participation } = service;
+  if (!participation || !name) return undefined;
+  const { DATABASE_URL, BRANCH_CONNECTIONS_MAX, COORDINATOR_URL, ADMIN_TOKEN } = config;
   const onError = (error: Error) => onTrouble(error, 'an idle database connection ended');
   const now = () => new Date();
 
@@ -53,31 +59,39 @@ export function createTwoPhase(options: TwoPhaseOptions) {
     lockTimeoutMs: endLockTimeoutMs,
     onError,
   });
-  const participant = createParticipant({
-    service: name,
-    participation: service.participation,
-    pool,
-    injector,
-    traceBatch: tracingOn ? traceBatch : traceNothing,
-    now,
-    onVerdicts,
-    onTrouble,
-  });
   const coordinator = COORDINATOR_URL ? new Pool(COORDINATOR_URL, { connections: 2 }) : undefined;
-  const ends = createBranchEnds({
+  const inquiries = startInquiries({
     service: name,
-    participant,
     pool: endPool,
-    publisher,
-    injector,
     now,
-    onTrouble,
     inquire: (transactionId) => inquire(coordinator, transactionId),
-    onReleased: (seconds, orders) => metrics.lockHold.inc({ protocol: '2pc' }, seconds * orders),
+    onResolved: (decision) => metrics.inquiries.inc({ decision }),
+    onTrouble,
   });
+  let stopParticipant = async () => {};
 
   return {
-    routes(app: FastifyInstance) {
+    takePart(app: FastifyInstance, { publisher, injector, onVerdicts }: TwoPhaseParts): void {
+      const participant = createParticipant({
+        service: name,
+        participation,
+        pool,
+        injector,
+        traceBatch: tracingOn ? traceBatch : traceNothing,
+        now,
+        onVerdicts,
+        onTrouble,
+      });
+      stopParticipant = participant.stop;
+      const ends = createBranchEnds({
+        service: name,
+        participant,
+        pool: endPool,
+        publisher,
+        injector,
+        now,
+        onReleased: (seconds, orders) => metrics.lockHold.inc({ protocol: '2pc' }, seconds * orders),
+      });
       participantRoutes(app, {
         service: name,
         participant,
@@ -87,8 +101,8 @@ export function createTwoPhase(options: TwoPhaseOptions) {
       });
     },
     async stop() {
-      await ends.stop();
-      await participant.stop();
+      await inquiries.stop();
+      await stopParticipant();
       await coordinator?.close();
       await pool.end();
       await endPool.end();

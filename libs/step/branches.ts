@@ -99,8 +99,9 @@ export async function readPrepared(pool: pg.Pool): Promise<PreparedRow[]> {
       greatest(0, extract(epoch from clock_timestamp() - p.prepared) * 1000)::int as "ageMs",
       coalesce((select json_agg(json_build_object('table', t.name, 'modes', t.modes) order by t.name) from (
         select l.relation::regclass::text as name, array_agg(distinct l.mode) as modes
-        from pg_locks l join pg_class c on c.oid = l.relation and c.relkind = 'r'
-        where l.virtualtransaction = '-1/' || p.xid and l.locktype = 'relation' group by 1) t), '[]') as locks,
+        from pg_locks own join pg_locks l on l.virtualtransaction = own.virtualtransaction and l.pid is null
+        join pg_class c on c.oid = l.relation and c.relkind = 'r'
+        where own.transactionid::text = p.xid and own.granted and own.pid is null group by 1) t), '[]') as locks,
       coalesce((select json_agg(json_build_object('pid', w.pid, 'who', w.who, 'waitingMs', w.ms,
           'behind', w.behind, 'statement', w.query) order by w.ms desc) from (
         select b.pid, a.application_name as who, array_agg(distinct behind) as behind,

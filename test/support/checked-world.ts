@@ -1,6 +1,7 @@
 /** Facts made by hand, for the checker's rules as pure functions. */
 import { randomUUID } from 'node:crypto';
 import type { Facts, OrderFact } from '#libs/checker/facts.ts';
+import { type CheckOptions, rules } from '#libs/checker/rules.ts';
 import type { BranchFact, TransactionFact } from '#libs/checker/two-phase-facts.ts';
 import { type ParticipantName, participantNames } from '#libs/contracts/two-phase.ts';
 
@@ -52,3 +53,16 @@ export function world() {
     branches[name].odd.set(transactionId, { state, orderIds: [orderId], ageMs: 1_000, ...over });
   return { facts, order, orderId, transaction, transactionId, branches, log, without, underWay, odd };
 }
+
+export const quiet: CheckOptions = { quiet: true };
+export const live: CheckOptions = { quiet: false };
+export const check = (facts: Facts, options: CheckOptions) =>
+  rules.flatMap(({ id, check: rule }) =>
+    rule(facts, options).violations.map(({ orderId, detail }) => ({ id, orderId, detail })),
+  );
+export const violatedRules = (facts: Facts, options: CheckOptions) => [
+  ...new Set(check(facts, options).map(({ id }) => id)),
+];
+/** What one rule found. */
+export const of = (facts: Facts, id: string, options: CheckOptions = quiet) =>
+  check(facts, options).filter((violation) => violation.id === id);

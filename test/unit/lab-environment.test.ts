@@ -5,6 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { makeAdminToken, readAdminToken } from '#lab/admin-token.ts';
 import { serviceEnvironment } from '#lab/environment.ts';
 import { labTopology } from '#lab/topology.ts';
+import { participantNames } from '#libs/contracts/two-phase.ts';
 
 const home = mkdtempSync(join(tmpdir(), 'saga-token-'));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
@@ -33,12 +34,9 @@ describe('The addresses that a service is told', () => {
       .sort();
 
   test('are those of the participants for the coordinator, and its alone for every other service', () => {
-    expect(serviceUrls('coordinator')).toEqual([
-      'INVENTORY_URL',
-      'LOGISTICS_URL',
-      'ORDER_URL',
-      'PAYMENT_URL',
-    ]);
+    expect(serviceUrls('coordinator')).toEqual(
+      participantNames.map((name) => `${name.toUpperCase()}_URL`).sort(),
+    );
     for (const name of ['order', 'payment', 'inventory', 'logistics', 'notification']) {
       expect(serviceUrls(name)).toEqual(['COORDINATOR_URL']);
     }

@@ -1,24 +1,11 @@
 /** The checker's rules of two-phase commit on facts made by hand: what is a violation, and what is only under way. */
 import { randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import type { Facts } from '#libs/checker/facts.ts';
-import { type CheckOptions, rules } from '#libs/checker/rules.ts';
+import { rules } from '#libs/checker/rules.ts';
 import { gidOf, participantNames } from '#libs/contracts/two-phase.ts';
-import { world } from '../support/checked-world.ts';
+import { check, live, of, quiet, violatedRules, world } from '../support/checked-world.ts';
 
-const quiet: CheckOptions = { quiet: true };
-const live: CheckOptions = { quiet: false };
 const day = 24 * 60 * 60 * 1_000;
-
-const check = (facts: Facts, options: CheckOptions) =>
-  rules.flatMap(({ id, check: rule }) =>
-    rule(facts, options).violations.map(({ orderId, detail }) => ({ id, orderId, detail })),
-  );
-const violatedRules = (facts: Facts, options: CheckOptions) => [
-  ...new Set(check(facts, options).map(({ id }) => id)),
-];
-const of = (facts: Facts, id: string, options: CheckOptions = quiet) =>
-  check(facts, options).filter((violation) => violation.id === id);
 
 describe('When a transaction is committed everywhere', () => {
   test('then nothing is violated', () => {
@@ -66,6 +53,8 @@ describe.each(participantNames)('When the commit has not reached %s', (name) => 
     without(name);
     const effects = { order: [], payment: ['I1', 'I3'], inventory: ['I2', 'I3'], logistics: ['I3'] }[name];
     expect(violatedRules(facts, quiet).sort()).toEqual([...effects, 'I8']);
+    // The order's own database is the one that also owes what the client was told.
+    expect(of(facts, 'I8')).toHaveLength(name === 'order' ? 2 : 1);
   });
 
   test('then a live check does not wait for a branch that was aborted', () => {
@@ -123,6 +112,15 @@ describe('When a branch is committed without a decision to commit', () => {
         expect(found.at(-1)?.detail).toContain('no committed transaction names it');
       }
     }
+  });
+
+  test('then what it lacks elsewhere is not called under way', () => {
+    const { facts, transaction, odd, underWay, without } = world();
+    underWay();
+    transaction.decision = null;
+    odd('order', 'heuristic-commit');
+    without('logistics');
+    expect(violatedRules(facts, live)).toEqual(['I3', 'I8']);
   });
 
   test('then an outcome that an operator forced is no violation when the log says the same', () => {

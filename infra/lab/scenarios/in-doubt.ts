@@ -47,8 +47,11 @@ export async function play(stage: Stage): Promise<Ending> {
   show(prepared.map(({ gid }) => gid));
 
   const second = order('customer-0102', dish, '2pc');
-  await within(queuedWithinMs, async () => waitingFor(await inventoryOf(stage, first), isBranch));
-  tell(`B, a 2PC order of another customer for ${dish}, waits behind A's stock row`);
+  const queued = await within(queuedWithinMs, async () =>
+    waitingFor(await inventoryOf(stage, first), isBranch),
+  );
+  const how = queued === undefined ? stateOf(second) : `waits in inventory for A's row, as ${queued.who}`;
+  tell(`B, a 2PC order of another customer for ${dish}: ${how}`);
 
   const pause = pausePart(home, coordinatorName);
   const stoppedAt = performance.now();
@@ -72,6 +75,9 @@ export async function play(stage: Stage): Promise<Ending> {
     await delay(Math.max(0, stoppedMs - (performance.now() - stoppedAt)));
     tell('Just before the coordinator goes on:');
     show(states(orders));
+    if (late.became() === null) {
+      tell(`E wants a dish that nobody holds, and waits all the same: D's batch is before it in inventory`);
+    }
     during = duringOf(orders, sagaWaits !== undefined);
   } finally {
     pause.resume();

@@ -3,32 +3,24 @@
  * PostgreSQL finds the cycles within one database and breaks them; one that runs through two is nobody's to see,
  * because in each of them there is only a wait (Gray & Reuter, Transaction Processing, §7.11).
  */
-import { type InDoubtItem, readGid } from '#libs/contracts/two-phase.ts';
+import type { InDoubtItem } from '#libs/contracts/two-phase.ts';
 
-/** `waiter` stands prepared elsewhere and cannot go on in this service's database before `holder` has ended. */
+/** `holder` stands prepared in this service's database, and `waiter` cannot go on there before it has ended. */
 export type Wait = { waiter: string; holder: string; service: string; waitingMs: number };
 
 const branch = /^2pc:([0-9a-f-]{36})/;
-const transactionOf = (who: string): string | undefined => branch.exec(who)?.[1];
 
-/** Who waits for whom, among transactions; a saga's session is behind some of them and never before one. */
+/**
+ * Who waits for whom, among transactions. Who queues behind another waits for the same holder: the list of those
+ * who wait has both. A saga's session is in no cycle, because it holds nothing in another database.
+ */
 export function waitsFor(items: readonly InDoubtItem[]): Wait[] {
-  const found = new Map<string, Wait>();
-  for (const [service, held] of Map.groupBy(items, (item) => item.service)) {
-    const sessions = held.flatMap((item) => item.waiting);
-    const whoOfPid = new Map(sessions.map(({ pid, who }) => [String(pid), who]));
-    for (const { who, behind, waitingMs } of sessions) {
-      const waiter = transactionOf(who);
-      if (waiter === undefined) continue;
-      for (const name of behind) {
-        // Behind another session that waits: that one's transaction holds what is wanted, or is before in the queue.
-        const holder = readGid(name)?.transactionId ?? transactionOf(whoOfPid.get(name) ?? '');
-        if (holder === undefined || holder === waiter) continue;
-        found.set(`${service} ${waiter} ${holder}`, { waiter, holder, service, waitingMs });
-      }
-    }
-  }
-  return [...found.values()];
+  return items.flatMap(({ service, transactionId: holder, waiting }) =>
+    waiting.flatMap(({ who, waitingMs }) => {
+      const waiter = branch.exec(who)?.[1];
+      return waiter === undefined || waiter === holder ? [] : [{ waiter, holder, service, waitingMs }];
+    }),
+  );
 }
 
 /** A cycle through more than one database, the shortest first found; undefined when there is none. */
