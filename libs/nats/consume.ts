@@ -1,7 +1,6 @@
 /**
  * A durable pull consumer that hands every message to one function and starts again whatever happens to the
- * broker. The bound on messages in hand is the consumer's own (`max_ack_pending`): the broker stops
- * delivering when so many are not acknowledged.
+ * broker. Two bounds: how much is worked on (`isFull`), and how much is open in all (`max_ack_pending`).
  */
 import {
   AckPolicy,
@@ -14,7 +13,14 @@ import { type NatsConnection, nanos } from '@nats-io/transport-node';
 import { eventStream } from './streams.ts';
 
 export const ackWaitMs = 30_000;
-const messagesInHandMax = 512;
+/**
+ * Not acknowledged at once, at most; beyond it the broker stops delivering. Far above what is worked on, because
+ * a message stays open for as long as one of its orders waits for a row that somebody else holds.
+ */
+const messagesOpenMax = 4_000;
+/** Fetched ahead of the work. */
+const messagesAheadMax = 512;
+const fullPauseMs = 5;
 const restartPauseMs = 500;
 
 export type Consumer = { stop(): Promise<void> };
@@ -27,6 +33,8 @@ export type ConsumeOptions = {
   subjects: readonly string[];
   /** Resolves when the message is acknowledged or given back. Must not reject. */
   onMessage(message: JsMsg): Promise<void>;
+  /** Whether more is waiting for its turn than is good: then nothing more is taken in for a moment. */
+  isFull(): boolean;
   onTrouble(error: unknown): void;
 };
 
@@ -46,16 +54,17 @@ export async function consume(options: ConsumeOptions): Promise<Consumer> {
     while (!stopping) {
       try {
         const consumer = await jetstream(connection).consumers.get(eventStream, durable);
-        messages = await consumer.consume({ max_messages: messagesInHandMax, idle_heartbeat: 5_000 });
+        messages = await consumer.consume({ max_messages: messagesAheadMax, idle_heartbeat: 5_000 });
         for await (const message of messages) {
           inHand.add(message);
           void onMessage(message).then(() => inHand.delete(message));
+          while (options.isFull() && !stopping) await pause(fullPauseMs);
         }
       } catch (error) {
         if (!stopping) onTrouble(error);
       }
       if (stopping) return;
-      await new Promise((resolve) => setTimeout(resolve, restartPauseMs));
+      await pause(restartPauseMs);
       await ensureConsumer(options).catch(onTrouble);
     }
   };
@@ -79,6 +88,8 @@ async function ensureConsumer({ manager, durable, subjects }: ConsumeOptions): P
     filter_subjects: [...subjects],
     ack_wait: nanos(ackWaitMs),
     max_deliver: -1,
-    max_ack_pending: messagesInHandMax,
+    max_ack_pending: messagesOpenMax,
   });
 }
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -33,6 +33,11 @@ export function createMetrics(service: string) {
       registers,
     }),
     waiting: new Gauge({ name: 'saga_waiting', help: 'Causes waiting for a transaction', registers }),
+    waitingForRows: new Gauge({
+      name: 'saga_waiting_for_rows',
+      help: 'Causes set aside because somebody else holds a row that they need',
+      registers,
+    }),
     relayed: new Counter({
       name: 'saga_outbox_relayed_total',
       help: 'Messages that the relay published because nobody else had',

@@ -15,6 +15,8 @@ export function answerEach<Command>(
 ): void {
   reply.hijack();
   reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson' });
+  // At once: they say that the commands have arrived.
+  reply.raw.flushHeaders();
   let open = commands.length;
   let lines = '';
   const flush = () => {
@@ -40,7 +42,12 @@ type Call<Command, Answer> = {
   reject(error: unknown): void;
 };
 
-/** Gathers the commands of one turn of the event loop into one request. Rejects when no answer comes in time. */
+/**
+ * Gathers commands into requests: the first of an idle caller leaves with its turn of the event loop, the next
+ * gather until the other side has taken that request in, which its headers say. So a busy receiver is sent
+ * fewer and larger requests, and a command that waits over there holds up nothing here. Rejects when no answer
+ * comes in time.
+ */
 export function createCaller<Command, Answer>(options: {
   pool: Pool;
   path: string;
@@ -50,24 +57,26 @@ export function createCaller<Command, Answer>(options: {
 }): (command: Command) => Promise<Answer> {
   const { pool, path, key, answerMsMax } = options;
   let gathered: Call<Command, Answer>[] = [];
+  let departing = false;
 
   const depart = () => {
-    const calls = gathered;
-    gathered = [];
-    for (let from = 0; from < calls.length; from += commandsMax) {
-      void send(calls.slice(from, from + commandsMax));
-    }
+    const calls = gathered.slice(0, commandsMax);
+    gathered = gathered.slice(commandsMax);
+    departing = calls.length > 0;
+    if (departing) void send(calls);
   };
 
   const send = async (calls: Call<Command, Answer>[]) => {
     try {
-      const { statusCode, body } = await pool.request({
-        method: 'POST',
-        path,
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ [key]: calls.map(({ command }) => command) }),
-        signal: AbortSignal.timeout(answerMsMax),
-      });
+      const { statusCode, body } = await pool
+        .request({
+          method: 'POST',
+          path,
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ [key]: calls.map(({ command }) => command) }),
+          signal: AbortSignal.timeout(answerMsMax),
+        })
+        .finally(depart);
       if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}: ${await body.text()}`);
       let rest = '';
       body.setEncoding('utf8');
@@ -88,7 +97,8 @@ export function createCaller<Command, Answer>(options: {
 
   return (command) =>
     new Promise((resolve, reject) => {
-      if (gathered.length === 0) setImmediate(depart);
+      if (!departing) setImmediate(depart);
+      departing = true;
       gathered.push({ command, resolve, reject });
     });
 }

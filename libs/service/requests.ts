@@ -1,6 +1,6 @@
 /** Requests (from HTTP or a timer) as causes for the driver: the same steps, journal and outbox as events. */
 import { Problem } from '#libs/contracts/problems.ts';
-import { isOutage } from '#libs/postgres/errors.ts';
+import { isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
 import type { Reaction } from '#libs/step/reaction.ts';
 import type { SagaDriver } from '#libs/step/saga-driver.ts';
 import type { Verdict } from '#libs/step/transact.ts';
@@ -26,6 +26,7 @@ export function createRequester(
       const submit = (attempt: number) => {
         const failed = (error: unknown) => {
           if (isOutage(error)) reject(outage(error));
+          else if (isLockTimeout(error)) reject(held(error));
           else if (attempt >= attemptsMax) reject(error);
           else setTimeout(submit, retryMsMin * 2 ** (attempt - 1), attempt + 1);
         };
@@ -43,3 +44,7 @@ const outage = (cause: unknown) =>
   new Problem('service-unavailable', 'the database cannot be reached; whether this took effect is unknown', {
     cause,
   });
+
+/** The driver has waited already, for as long as a person would. */
+const held = (cause: unknown) =>
+  new Problem('service-unavailable', 'another transaction holds what this order needs; try again', { cause });

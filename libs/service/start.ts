@@ -30,6 +30,10 @@ import { createRequester } from './requests.ts';
 import { stopOnSignal } from './stop.ts';
 import { createTwoPhase } from './two-phase.ts';
 
+const waitingLanesMax = 8;
+/** Causes that wait for their batch, beside those that wait for a row. */
+const waitingMax = 20_000;
+
 export async function start(service: ServiceDefinition): Promise<void> {
   const { name } = service;
   const config = readConfig(serviceConfig);
@@ -44,6 +48,13 @@ export async function start(service: ServiceDefinition): Promise<void> {
     onError: (error: Error) => onTrouble(error, 'an idle database connection ended'),
   };
   const pool = createPool(config.DATABASE_URL, { ...connections, purpose: 'steps' });
+  // For orders that wait for a row that somebody else holds: they must not keep the others from a connection.
+  const lanePool = createPool(config.DATABASE_URL, {
+    ...connections,
+    name: `${name} waiting`,
+    purpose: 'steps',
+    connectionsMax: waitingLanesMax,
+  });
   // Of their own, so that no number of readers can keep a step waiting for a connection.
   const readPool = createPool(config.DATABASE_URL, { ...connections, purpose: 'reads' });
   // Before all else: what stands in doubt may hold locks that everything below runs into.
@@ -76,6 +87,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     service: name,
     pauseMs: service.pauseMs ?? 0,
     pool,
+    lanePool,
     publisher,
     injector,
     // Crash faults join the registry later; until then no point needs to be reached.
@@ -136,6 +148,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
       driver.submit(items);
       return settled;
     },
+    isFull: () => driver.waiting() >= waitingMax,
     onTrouble: (error) => onTrouble(error, 'the consumer starts again'),
   });
 
@@ -156,6 +169,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     },
     async metrics() {
       metrics.waiting.set(driver.waiting());
+      metrics.waitingForRows.set(driver.waitingForRows());
       return metrics.registry.metrics();
     },
   });
@@ -171,6 +185,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     () => background?.stop(),
     () => twoPhase?.stop(),
     () => driver.stop(),
+    () => lanePool.end(),
     () => relay.stop(),
     () => injector.stop(),
     () => connection.drain(),

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import type { JsMsg } from '@nats-io/jetstream';
 import { parseEvent, type SagaEvent, type ServiceName } from '#libs/contracts/events.ts';
 import type { Publish } from '#libs/nats/publish.ts';
+import { isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
 import type { Cause, Reaction } from './reaction.ts';
 import type { Item } from './saga-driver.ts';
 
@@ -49,13 +50,15 @@ export function receive(message: JsMsg, options: DeliveryOptions): { items: Item
 
   const settleMessage = async () => {
     if (isClean()) return;
-    const giveUp = attempt >= attemptsMax;
+    const spent = attempt >= attemptsMax;
     for (const { event, reaction, error } of failures) {
-      if (!giveUp) break;
+      if (!spent || isNobodysFault(error)) continue;
       if (reaction.direction === 'undo') options.onStuck(error, event.subject, attempt);
       else dead.push({ event, reason: error instanceof Error ? error.message : String(error) });
     }
-    const retry = failures.some(({ reaction }) => !giveUp || reaction.direction === 'undo');
+    const retry = failures.some(
+      ({ reaction, error }) => !spent || reaction.direction === 'undo' || isNobodysFault(error),
+    );
     try {
       if (dead.length > 0) await deadLetter(message, dead, options);
     } catch (error) {
@@ -77,6 +80,9 @@ export function receive(message: JsMsg, options: DeliveryOptions): { items: Item
   }));
   return { items, settled: allSettled.then(settleMessage) };
 }
+
+/** Told when the service stopped while it waited: for the database, or for a row that is held. */
+const isNobodysFault = (error: unknown): boolean => isOutage(error) || isLockTimeout(error);
 
 function readBatch(message: JsMsg, reactions: ReadonlyMap<string, Reaction>) {
   const events: { event: SagaEvent; reaction: Reaction }[] = [];

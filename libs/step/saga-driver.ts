@@ -8,15 +8,16 @@ import type pg from 'pg';
 import type { ServiceName } from '#libs/contracts/events.ts';
 import { InjectedError, type Injector } from '#libs/faults/injector.ts';
 import { isContention, isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
-import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
+import type { Tx } from '#libs/postgres/transaction.ts';
 import type { TraceBatch } from '#libs/telemetry/batch-trace.ts';
 import { createBatches } from './batch.ts';
 import { gather } from './gather.ts';
 import type { Reach } from './hooks.ts';
+import { runWithoutWaiting } from './lock-watch.ts';
 import type { OutboxPublisher } from './outbox-publisher.ts';
 import { limitLockWaits } from './shared-rows.ts';
 import type { Intent, Verdict } from './transact.ts';
-import { createWaitingLanes } from './waiting-lanes.ts';
+import { createWaitingLanes, heldAfterMs } from './waiting-lanes.ts';
 
 /** 64 to 200 measure alike; bigger only makes a batch that must be split dearer. */
 const batchMax = 200;
@@ -44,7 +45,6 @@ export type DriverOptions = {
   service: ServiceName;
   /** See `gather`. */
   pauseMs?: number;
-  /** Its lock timeout is how long one held row may hold up everybody else: `heldAfterMs`. */
   pool: pg.Pool;
   /** A connection for each held row that is waited for at a time. Without it, one of the pool's. */
   lanePool?: pg.Pool;
@@ -100,7 +100,8 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
       } catch (error) {
         const { free, trouble } = await makeWay(items, error);
         if (free) {
-          if (free.length === items.length) return splitBatch(items, error, splitLockWaitMs);
+          // Nothing of the kind, twice: it is an order's own row, and splitting finds it.
+          if (free.length === items.length && attempt > 1) return splitBatch(items, error, splitLockWaitMs);
           items = free;
           continue;
         }
@@ -143,7 +144,9 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
       return batches.decide(tx, batch);
     };
     try {
-      await batch.trace.within(async () => batches.tell(batch, await runThenCommit(pool, work)));
+      await batch.trace.within(async () =>
+        batches.tell(batch, await runWithoutWaiting(pool, heldAfterMs, work)),
+      );
     } catch (error) {
       batch.trace.failed(error);
       throw error;

@@ -14,7 +14,7 @@ import { createTurns } from './lane-turns.ts';
 import type { Item } from './saga-driver.ts';
 import { findHeld, heldAmong, limitLockWaits, lockRow, rowsOf } from './shared-rows.ts';
 
-/** A row that is not to be had for so long counts as held. Give the main lane's pool this lock timeout. */
+/** A row that is not to be had for so long counts as held: the main lane waits no longer than about twice that. */
 export const heldAfterMs = 100;
 /** One wait inside PostgreSQL; after it the lane asks again. */
 const laneWaitMs = 5_000;

@@ -111,6 +111,7 @@ const placing = (orderId: string, customerId: string, dishId: string, { city, qu
     total: quantity * 10,
     traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-00`,
     faults: undefined,
+    protocol: 'saga',
     bodyHash: 'hash',
     createdAt: new Date(),
     deadline: new Date(),

@@ -196,6 +196,7 @@ const placing = (id: string) => ({
   lamport: 0,
   data: {
     ...data,
+    protocol: 'saga',
     customerId: 'asha',
     traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-00`,
     faults: undefined,

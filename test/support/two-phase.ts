@@ -1,18 +1,19 @@
-/** What the tests of two-phase commit say and ask: orders, branches by hand, and what stands in which database. */
-import { randomUUID, randomUUIDv7 } from 'node:crypto';
+/** What the tests of two-phase commit say and ask: orders, and what stands or is in doubt in which database. */
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { expect } from 'vitest';
 import { runningLab } from '#lab/home.ts';
 import { signalProcess } from '#lab/process.ts';
 import { orderIdOf } from '#libs/contracts/order-id.ts';
-import type { Order, TwoPhaseMode } from '#libs/contracts/orders.ts';
+import type { Order, OrderFault, TwoPhaseMode } from '#libs/contracts/orders.ts';
 import {
-  type BranchOrder,
   type Decision,
+  gidOf,
   type InDoubtItem,
   type ParticipantName,
   participantNames,
+  type Resolution,
 } from '#libs/contracts/two-phase.ts';
 import {
   type Answer,
@@ -25,11 +26,11 @@ import {
   system,
 } from './api.ts';
 import { eventually } from './eventually.ts';
-import { ask, metric } from './service.ts';
+import { metric } from './service.ts';
 
 export type TwoPhaseRequest = OrderRequest & { twoPhase?: TwoPhaseMode };
 /** The finished order, or a problem: the status tells which. */
-export type Placed = Answer<Order & ProblemBody & { instance?: string }>;
+export type Placed = Answer<Order & Omit<ProblemBody, 'status'> & { instance?: string }>;
 
 /** The key comes first, so that a test knows the order's id even when it is never told. */
 export function keyed(): { key: string; orderId: string } {
@@ -104,14 +105,15 @@ export const transactionsOf = (orderId: string) =>
 
 const settledWithinMs = 30_000;
 
-/** Waits until nothing of ours is in doubt and the log calls every transaction of this order ended. */
+/** Waits until nothing of this order is in doubt and the log calls every transaction of it ended. */
 export async function settled(orderId: string, withinMs = settledWithinMs): Promise<LoggedTransaction[]> {
   return eventually(
     `nothing of ${orderId} is in doubt`,
     async () => {
-      const gids = await preparedGids();
-      if (gids.length > 0) throw new Error(`prepared: ${gids.join(', ')}`);
       const transactions = await transactionsOf(orderId);
+      const ids = transactions.map(({ transactionId }) => transactionId);
+      const gids = (await preparedGids()).filter((gid) => ids.some((id) => gid.includes(id)));
+      if (gids.length > 0) throw new Error(`prepared: ${gids.join(', ')}`);
       if (!transactions.every(({ ended }) => ended)) throw new Error(JSON.stringify(transactions));
       return transactions;
     },
@@ -159,30 +161,26 @@ export function pausing(part: string): Disposable & { resume(): void } {
   return { resume, [Symbol.dispose]: resume };
 }
 
-/** A UUIDv7 of that time: how old a transaction is that nobody began is read from its id. */
-export function transactionIdAt(ms: number): string {
-  const hex = ms.toString(16).padStart(12, '0');
-  return `${hex.slice(0, 8)}-${hex.slice(8)}-${randomUUIDv7().slice(14)}`;
+/** Held after all have voted, so that there is time to look at what is in doubt, or to do something to it. */
+export const undecided = (ms: number): OrderFault[] => [
+  { at: 'coordinator.before-decision', do: 'delay', ms },
+];
+
+/** An order that all have voted for and nobody has decided. */
+export async function hold(over: { customerId: string; dishId: string; ms: number }) {
+  const { customerId, dishId, ms } = over;
+  const { key, orderId } = keyed();
+  const fired = await firedAt('coordinator', 'coordinator.before-decision', 'delay');
+  const items = [{ dishId, quantity: 1 }];
+  const answered = placeIn2pc({ customerId, items, faults: undecided(ms) }, key);
+  const [item] = await preparedEverywhere(orderId);
+  expect(await firedAt('coordinator', 'coordinator.before-decision', 'delay')).toBe(fired + 1);
+  const transactionId = item?.transactionId ?? '';
+  return { orderId, answered, transactionId, gid: (service: string) => gidOf(transactionId, service) };
 }
 
-/** An order as the coordinator would tell it to a participant. */
-export const branchOrderOf = (over: Partial<BranchOrder> = {}): BranchOrder => ({
-  orderId: randomUUIDv7(),
-  commandId: randomUUIDv7(),
-  attempt: 1,
-  traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-00`,
-  customerId: 'asha',
-  city: 'bengaluru',
-  items: [{ dishId: 'masala-dosa', quantity: 1 }],
-  total: 12_000,
-  bodyHash: null,
-  createdAt: new Date().toISOString(),
-  ...over,
-});
-
-/** One command to a participant, as the coordinator sends it, and the one answer to it. */
-export async function command<Body>(service: string, verb: string, body: object): Promise<Body> {
-  const answer = await ask(service, 'POST', `/two-phase/${verb}`, JSON.stringify({ commands: [body] }));
-  expect(answer.status, answer.text).toBe(200);
-  return JSON.parse(answer.text).answer as Body;
-}
+export const resolve = (gid: string, body?: object, token?: string) =>
+  call<Resolution & ProblemBody>('POST', `/api/in-doubt/${encodeURIComponent(gid)}/resolve`, {
+    ...(body ? { body } : {}),
+    ...(token ? { headers: { authorization: `Bearer ${token}` } } : {}),
+  });
