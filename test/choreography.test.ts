@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { faultPoints } from '#libs/faults/points.ts';
+import { stepPoints } from '#libs/faults/points.ts';
 import { type FlowRow, flow } from '../infra/generate/flow.ts';
 import {
   doubleRows,
@@ -14,7 +14,7 @@ import {
   wrongSayers,
 } from './support/flow-checks.ts';
 
-const points = Object.keys(faultPoints);
+const points = Object.keys(stepPoints);
 
 /** Every check of the choreography; the planted graphs below show that each of them bites. */
 const flawsOf = (rows: readonly FlowRow[]): string[] => [

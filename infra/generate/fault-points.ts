@@ -1,5 +1,5 @@
 /** docs/fault-points.md: where a fault can be put, what can be done there, and what that shows. */
-import { type FaultAction, faultPoints } from '#libs/faults/points.ts';
+import { type FaultAction, faultPoints, stepPoints } from '#libs/faults/points.ts';
 import { actionOf, flow } from './flow.ts';
 import { code, page, table } from './markdown.ts';
 
@@ -31,5 +31,6 @@ export function faultPointsPage(): string {
 
 function row([at, point]: [string, (typeof faultPoints)[string]]): string[] {
   const isUndo = flow.some((each) => each.direction === 'undo' && actionOf(each) === at);
-  return [code(at), isUndo ? 'undo' : 'step', point.actions.map(code).join(' '), point.shows];
+  const kind = at in stepPoints ? (isUndo ? 'undo' : 'step') : 'two-phase';
+  return [code(at), kind, point.actions.map(code).join(' '), point.shows];
 }

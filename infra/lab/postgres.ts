@@ -30,7 +30,7 @@ const settings = {
   fsync: 'on',
   synchronous_commit: 'on',
   max_prepared_transactions: '64',
-  max_connections: '60',
+  max_connections: '100',
   shared_buffers: '32MB',
   max_wal_size: '1GB',
   checkpoint_timeout: '15min',

@@ -102,6 +102,9 @@ export type PrepareAnswer = {
   retry?: boolean;
   at: string;
 };
+/** The reason of a participant that has this order already, from another transaction or from the saga. */
+export const placedBefore = 'this order was placed before';
+
 /** `ended`: as asked, now or before. `contradicts`: it had ended the other way (by an operator). */
 export type EndAnswer = {
   transactionId: string;

@@ -29,7 +29,8 @@ const branchPoints = ['order.place', 'payment.charge', 'inventory.reserve', 'log
   ],
 );
 
-export const faultPoints: Readonly<Record<string, Point>> = {
+/** At the steps and undos themselves, under either protocol. */
+export const stepPoints: Readonly<Record<string, Point>> = {
   'order.place': { actions: forward, shows: 'the order is not taken; nothing has happened' },
   'payment.charge': {
     actions: forward,
@@ -56,6 +57,10 @@ export const faultPoints: Readonly<Record<string, Point>> = {
   'notification.notify-confirmed': { actions: undo, shows: 'a listener that fails holds nobody up' },
   'notification.notify-dispatched': { actions: undo, shows: 'a listener that fails holds nobody up' },
   'notification.notify-cancelled': { actions: undo, shows: 'a listener that fails holds nobody up' },
+};
+
+export const faultPoints: Readonly<Record<string, Point>> = {
+  ...stepPoints,
   ...Object.fromEntries(branchPoints),
   'coordinator.before-decision': {
     actions: ending,

@@ -15,6 +15,7 @@ const outageSqlStates = new Set([
 
 const outageMessages = [
   'Connection terminated',
+  'Query read timeout',
   'timeout exceeded when trying to connect',
   'Client has encountered a connection error',
   'Client was closed',

@@ -25,6 +25,8 @@ export type PoolOptions = {
   connectionsMax?: number;
   lockTimeoutMs?: number;
   statementTimeoutMs?: number;
+  /** For an answer, whatever the server does: one that is paused keeps no timeout of its own. */
+  answerTimeoutMs?: number;
   /** Commits are not waited for on disk: for what may be forgotten in a crash. */
   unsynced?: boolean;
   onError: (error: Error) => void;
@@ -41,6 +43,7 @@ export function createPool(connectionString: string, options: PoolOptions): pg.P
     statement_timeout: options.statementTimeoutMs ?? 15_000,
     lock_timeout: options.lockTimeoutMs ?? 5_000,
     idle_in_transaction_session_timeout: 30_000,
+    ...(options.answerTimeoutMs ? { query_timeout: options.answerTimeoutMs } : {}),
   });
   // An idle connection that the server ends is reported here; the pool replaces it by itself.
   pool.on('error', options.onError);

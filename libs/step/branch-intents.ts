@@ -1,6 +1,6 @@
 /** The orders of a branch as intents for `transact`: their causes, their logical time, and what was refused. */
 import { randomUUIDv7 } from 'node:crypto';
-import type { BranchOrder, PerformAnswer } from '#libs/contracts/two-phase.ts';
+import { type BranchOrder, type PerformAnswer, placedBefore } from '#libs/contracts/two-phase.ts';
 import type { Cause, Reaction } from './reaction.ts';
 import { dishIdsOf } from './strike.ts';
 import type { Intent, Verdict } from './transact.ts';
@@ -31,6 +31,6 @@ function causeOf(order: BranchOrder, data: unknown, lamport: number): Cause {
 
 export function refusalOf({ intent, standing, outcome }: Verdict): PerformAnswer['refusals'] {
   const { orderId } = intent.cause;
-  if (standing === 'repeat') return [{ orderId, reason: 'this order was placed before' }];
+  if (standing === 'repeat') return [{ orderId, reason: placedBefore }];
   return outcome?.outcome === 'refused' ? [{ orderId, reason: outcome.reason }] : [];
 }

@@ -23,7 +23,7 @@ import { intentOf, refusalOf, undoIntentOf } from './branch-intents.ts';
 import { enterBranch } from './branches.ts';
 import type { OutboxMessage } from './outbox.ts';
 import type { Reaction } from './reaction.ts';
-import { crashOrDelay } from './strike.ts';
+import { crashOrDelay, strikeStep } from './strike.ts';
 import { type Intent, transact, type Verdict } from './transact.ts';
 
 /** A branch that was performed and never asked to prepare: its coordinator is gone, and nobody is in doubt. */
@@ -52,6 +52,8 @@ export type Branch = {
   messages: OutboxMessage[];
   performed?: Promise<PerformAnswer>;
   prepared?: Promise<PrepareAnswer>;
+  /** Of its last steps: the time that its rows bear. */
+  at: Date;
   /** Orders that this participant refused: nothing was done for them here. */
   refused: Set<string>;
   /** Told to abort, perhaps while its steps still wait for a lock. */
@@ -78,6 +80,7 @@ export function createParticipant(options: ParticipantOptions) {
       transactionId,
       orders,
       startedAt: now(),
+      at: now(),
       messages: [],
       refused: new Set(),
       aborted: false,
@@ -93,7 +96,6 @@ export function createParticipant(options: ParticipantOptions) {
   async function performBranch(branch: Branch, thenPrepare: boolean): Promise<PerformAnswer> {
     const { transactionId, orders } = branch;
     const intents = orders.flatMap((order) => steps.map((reaction) => intentOf(reaction, order, 0)));
-    for (const intent of intents) if (injector.armed(intent.cause)) await strike(intent);
     const verdicts = await run(branch, intents);
     refuseAborted(branch);
     const refusals = verdicts.flatMap(refusalOf);
@@ -109,8 +111,7 @@ export function createParticipant(options: ParticipantOptions) {
       await drop(branch);
       return { ...answer, vote: 'no' };
     }
-    const { vote, at } = await closeAndPrepare(branch, orders);
-    return { ...answer, vote, at };
+    return { ...answer, ...(await closeAndPrepare(branch, orders)) };
   }
 
   function prepare({ transactionId, undo }: PrepareCommand): Promise<PrepareAnswer> {
@@ -134,31 +135,46 @@ export function createParticipant(options: ParticipantOptions) {
       undoing.map((reaction) => undoIntentOf(reaction, order, undone.get(order.orderId) ?? '')),
     );
     if (undos.length > 0) await run(branch, undos);
-    return closeAndPrepare(
-      branch,
-      done.filter(({ orderId }) => !undone.has(orderId)),
-    );
+    const standing = done.filter(({ orderId }) => !undone.has(orderId));
+    const { refusals = [], ...vote } = await closeAndPrepare(branch, standing);
+    const reasons = refusals.map(({ reason }) => reason).join('; ');
+    return reasons === '' ? vote : { ...vote, failure: reasons };
   }
 
   /** The closing steps of the orders that stand, and PREPARE in the flight of their last writes. */
-  async function closeAndPrepare(branch: Branch, standing: readonly BranchOrder[]): Promise<PrepareAnswer> {
+  async function closeAndPrepare(
+    branch: Branch,
+    standing: readonly BranchOrder[],
+  ): Promise<PrepareAnswer & { refusals?: PerformAnswer['refusals'] }> {
     const { transactionId, open } = branch;
     if (!open) throw new Error('no such branch is open here');
     if (standing.length > 0) {
       for (const [index, reaction] of closing.entries()) {
-        await run(
+        const verdicts = await run(
           branch,
           standing.map((order) => intentOf(reaction, order, index + 1)),
         );
+        const refusals = verdicts.flatMap(refusalOf);
+        if (refusals.length > 0) return refuseToClose(branch, refusals);
       }
     }
     await crashOrDelay(injector, `${point}.before-prepare`, branch.orders);
     refuseAborted(branch);
-    const at = now().toISOString();
     await open.prepare(gidOf(transactionId, service));
     branch.open = undefined;
     await crashOrDelay(injector, `${point}.after-prepare`, branch.orders);
-    return { transactionId, vote: 'yes', at };
+    return { transactionId, vote: 'yes', at: branch.at.toISOString() };
+  }
+
+  /** Too late for an order to be taken out alone: this participant votes against the whole transaction. */
+  async function refuseToClose(branch: Branch, refusals: PerformAnswer['refusals']) {
+    await drop(branch);
+    return {
+      transactionId: branch.transactionId,
+      refusals,
+      vote: 'no' as const,
+      at: branch.at.toISOString(),
+    };
   }
 
   /** BEGIN and the branch's own row leave in one flight with the first claims. */
@@ -172,8 +188,11 @@ export function createParticipant(options: ParticipantOptions) {
   }
 
   async function run(branch: Branch, intents: readonly Intent[]): Promise<Verdict[]> {
+    for (const intent of intents) if (injector.armed(intent.cause)) await strikeStep(injector, intent);
     const trace = traceBatch(service, intents);
-    const tools = { service, now, newId: randomUUIDv7, traceparentFor: trace.traceparentFor };
+    const at = now();
+    branch.at = at;
+    const tools = { service, now: () => at, newId: randomUUIDv7, traceparentFor: trace.traceparentFor };
     try {
       const { verdicts, messages } = await trace.within(async () => {
         const { tx } = branch.open ?? (await enter(branch));
@@ -189,15 +208,6 @@ export function createParticipant(options: ParticipantOptions) {
       trace.failed(error);
       throw error;
     }
-  }
-
-  async function strike(intent: Intent): Promise<void> {
-    const { reaction, cause, attempt } = intent;
-    const at = reaction.step.name;
-    const fault = await injector.strike(at, cause, attempt);
-    if (fault?.do === 'refuse') intent.refusal = `injected refusal at ${at}`;
-    if (fault?.do === 'error') intent.sabotage = new InjectedError(at);
-    if (fault?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.ms));
   }
 
   async function drop(branch: Branch): Promise<void> {

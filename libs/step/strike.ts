@@ -1,6 +1,8 @@
-/** Faults between the steps of two-phase commit: at a branch's prepare and commit, and in the coordinator. */
+/** Faults of two-phase commit: at the steps of a branch, at its prepare and commit, and in the coordinator. */
 import type { Items } from '#libs/contracts/orders.ts';
-import { crash, type Injector } from '#libs/faults/injector.ts';
+import { crash, InjectedError, type Injector } from '#libs/faults/injector.ts';
+import { pointOf } from './saga-driver.ts';
+import type { Intent } from './transact.ts';
 
 type Subject = {
   orderId: string;
@@ -25,4 +27,14 @@ export async function crashOrDelay(
     if (fault?.do === 'crash') await crash();
     if (fault?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.ms));
   }
+}
+
+/** At the step itself: what strikes stands in the intent, or has been waited for. */
+export async function strikeStep(injector: Injector, intent: Intent): Promise<void> {
+  const { reaction, cause, attempt } = intent;
+  const at = pointOf(intent);
+  const fault = await injector.strike(at, cause, attempt);
+  if (fault?.do === 'refuse' && reaction.direction === 'do') intent.refusal = `injected refusal at ${at}`;
+  if (fault?.do === 'error') intent.sabotage = new InjectedError(at);
+  if (fault?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.ms));
 }

@@ -16,6 +16,9 @@ import { assertOperator } from '#libs/step/participant-routes.ts';
 import type { GatewayConfig } from './config.ts';
 import type { Upstreams } from './pass-on.ts';
 
+/** People look at this when something stands still: whoever does is left out, or told so. */
+const withinMs = 4_000;
+
 const gidParams = z.object({ gid: z.string().max(200) });
 
 export function inDoubtRoutes(
@@ -25,8 +28,14 @@ export function inDoubtRoutes(
 ): void {
   const read = async <Answer>(service: ParticipantName | 'coordinator', path: string, body?: object) => {
     const request = body
-      ? { method: 'POST', path, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
-      : { method: 'GET', path };
+      ? {
+          method: 'POST',
+          path,
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+          withinMs,
+        }
+      : { method: 'GET', path, withinMs };
     const answer = await upstreams.send(service, request);
     if (answer.status !== 200)
       throw new Problem('service-unavailable', `${service} answered ${answer.status}`);
@@ -82,7 +91,7 @@ export function inDoubtRoutes(
     participant: ParticipantName,
   ): Promise<Resolution> {
     const path = `/transactions/${transactionId}/inquiry`;
-    const { status, body } = await upstreams.send('coordinator', { method: 'POST', path });
+    const { status, body } = await upstreams.send('coordinator', { method: 'POST', path, withinMs });
     if (status === 409) throw new Problem('undecided');
     if (status !== 200) throw new Problem('service-unavailable', `the coordinator answered ${status}`);
     const { decision } = inquiryAnswer.parse(JSON.parse(body.toString()));

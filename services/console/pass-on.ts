@@ -53,6 +53,8 @@ type UpstreamRequest = {
   path: string;
   headers?: Record<string, string>;
   body?: Buffer | string | null;
+  /** Shorter than the bound of every request. */
+  withinMs?: number;
 };
 type UpstreamAnswer = {
   status: number;
@@ -68,11 +70,13 @@ export function createUpstreams(config: GatewayConfig): Upstreams {
     }),
   );
 
-  const send: Upstreams['send'] = async (service, { method, path, headers = {}, body = null }) => {
+  const send: Upstreams['send'] = async (service, request) => {
+    const { method, path, headers = {}, body = null, withinMs } = request;
     propagation.inject(context.active(), headers);
     try {
       const pool = pools.get(service) as Pool;
-      const answer = await pool.request({ method: method as 'GET', path, headers, body });
+      const signal = withinMs === undefined ? {} : { signal: AbortSignal.timeout(withinMs) };
+      const answer = await pool.request({ method: method as 'GET', path, headers, body, ...signal });
       const bytes = Buffer.from(await answer.body.arrayBuffer());
       return { status: answer.statusCode, headers: answer.headers, body: bytes };
     } catch (cause) {

@@ -164,7 +164,7 @@ const decideText = `
     returning transaction_id, decision),
   kept as (
     insert into answers (order_id, transaction_id, outcome, reason, body_hash, answer)
-    select a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.answer::jsonb
+    select a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.answer::json
     from unnest($8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[])
       as a (order_id, transaction_id, outcome, reason, body_hash, answer) join decided using (transaction_id)
     order by a.order_id on conflict do nothing)

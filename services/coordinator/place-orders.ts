@@ -9,8 +9,9 @@ import {
 import { bodyHashOf, type FinishedAnswer, type HandedOver } from '#libs/contracts/placing.ts';
 import { type Menu, priceOf, refuseWhatCannotBe } from '#libs/contracts/pricing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
-import type { BranchOrder } from '#libs/contracts/two-phase.ts';
+import { type BranchOrder, placedBefore } from '#libs/contracts/two-phase.ts';
 import { writeOrderFaults } from '#libs/faults/order-faults.ts';
+import { isOutage } from '#libs/postgres/errors.ts';
 import { parse, toProblem } from '#libs/service/http.ts';
 import { traceIdOf } from '#libs/telemetry/trace-context.ts';
 import type { AnswerRow, DecisionLog } from './decision-log.ts';
@@ -36,7 +37,8 @@ export async function placeOrder(handedOver: HandedOver, tools: PlaceTools): Pro
     return await place(handedOver, tools);
   } catch (error) {
     if (!(error instanceof Problem)) tools.onTrouble(error, 'an order could not be placed');
-    return { problem: toProblem(error).toBody() };
+    const away = isOutage(error) ? new Problem('service-unavailable', awayDetail) : error;
+    return { problem: toProblem(away).toBody() };
   }
 }
 
@@ -56,7 +58,8 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
     if (ended.state === 'unknown') throw new Problem('service-unavailable', unknownDetail);
     if (ended.failure === undefined) {
       if (refusal === undefined) return { finished: finishedOrder(order, ended), replayed: false };
-      throw await refusalOf(order, refusal, tools);
+      if (refusal === placedBefore) return recalled(await tools.log.recall(orderId), bodyHash);
+      throw refusedProblem(orderId, refusal);
     }
     if (!ended.failure.retry || attempt >= attemptsMax) {
       throw new Problem('transaction-aborted', ended.failure.detail);
@@ -65,27 +68,20 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
   }
 }
 
+/** Before the first attempt: the log is asked for a key, the order service for the menu. */
+const awayDetail = 'the decision log or the menu cannot be reached; nothing has happened';
 const unknownDetail = 'the decision log cannot be reached; whether this took effect is unknown';
 
-function recalled({ outcome, reason, bodyHash, answer }: AnswerRow, asked: string | null): FinishedAnswer {
-  if (bodyHash !== asked) throw new Problem('idempotency-key-reused');
+/** Unknown to the log, but placed: by the saga, under the same key, and so with another body. */
+function recalled(before: AnswerRow | undefined, asked: string | null): FinishedAnswer {
+  if (before?.bodyHash !== asked) throw new Problem('idempotency-key-reused');
+  const { outcome, reason, answer } = before;
   if (outcome === 'refused') throw refusedProblem(answer.orderId, reason ?? '');
   return { finished: answer, replayed: true };
 }
 
-/** A participant that has this order already: an earlier call under the same key got through after all. */
-async function refusalOf(order: BranchOrder, reason: string, { log }: PlaceTools): Promise<Problem> {
-  if (reason !== placedBefore) return refusedProblem(order.orderId, reason);
-  const before = await log.recall(order.orderId);
-  if (before?.bodyHash === order.bodyHash) return new Problem('idempotency-key-in-flight');
-  return new Problem('idempotency-key-reused');
-}
-
 const refusedProblem = (orderId: string, reason: string): Problem =>
   new Problem('order-refused-by-participant', reason, { instance: `/api/orders/${orderId}` });
-
-/** As the participants say it. */
-const placedBefore = 'this order was placed before';
 
 function branchOrderOf(
   { orderId, traceparent }: HandedOver,

@@ -5,7 +5,7 @@
  */
 import type { TwoPhaseMode } from '#libs/contracts/orders.ts';
 import { Problem } from '#libs/contracts/problems.ts';
-import { type BranchOrder, branchOrdersMax } from '#libs/contracts/two-phase.ts';
+import { type BranchOrder, branchOrdersMax, placedBefore } from '#libs/contracts/two-phase.ts';
 import type { AnswerRow } from './decision-log.ts';
 import type { Submit } from './place-orders.ts';
 import { type Ended, runTransaction, type TransactionTools } from './transaction.ts';
@@ -13,6 +13,8 @@ import { type Ended, runTransaction, type TransactionTools } from './transaction
 const waitingMax = 5_000;
 /** Groups under way at once. Rows of one group are mostly rows of the next: more only wait for each other. */
 const groupsMax = 2;
+/** Only orders whose other call is under way wait: they look again so often. */
+const busyPauseMs = 20;
 
 type Waiting = { order: BranchOrder; resolve(ended: Ended): void; reject(error: unknown): void };
 
@@ -26,7 +28,10 @@ export function createQueues(options: {
   const run = async (waiting: readonly Waiting[], mode: TwoPhaseMode) => {
     const orders = waiting.map(({ order }) => order);
     const answersFor = (transactionId: string, ended: Ended) =>
-      orders.map((order) => answerOf(order, transactionId, ended));
+      orders
+        // What is there already has its answer, from whoever placed it.
+        .filter(({ orderId }) => ended.refused.get(orderId) !== placedBefore)
+        .map((order) => answerOf(order, transactionId, ended));
     try {
       const ended = await runTransaction(orders, mode, { ...tools, answersFor });
       for (const { resolve } of waiting) resolve(ended);
@@ -35,23 +40,34 @@ export function createQueues(options: {
     }
   };
 
+  const busy = new Set<string>();
   const lanes = {
-    single: lane(transactionsMax, 1, (waiting) => run(waiting, 'single')),
-    unordered: lane(transactionsMax, 1, (waiting) => run(waiting, 'unordered')),
-    grouped: lane(groupsMax, branchOrdersMax, (waiting) => run(waiting, 'grouped')),
+    single: createLane(transactionsMax, 1, busy, (waiting) => run(waiting, 'single')),
+    unordered: createLane(transactionsMax, 1, busy, (waiting) => run(waiting, 'unordered')),
+    grouped: createLane(groupsMax, branchOrdersMax, busy, (waiting) => run(waiting, 'grouped')),
   };
 
   return {
     submit: (order, mode) =>
       new Promise((resolve, reject) => {
-        if (!lanes[mode]({ order, resolve, reject }))
+        if (!lanes[mode].push({ order, resolve, reject }))
           reject(new Problem('service-unavailable', 'too many orders are waiting'));
       }),
   };
 }
 
-/** Runs batches of what waits, so many at once. False: too much is waiting. */
-function lane(runningMax: number, batchMax: number, run: (batch: Waiting[]) => Promise<void>) {
+type Lane = { push(waiting: Waiting): boolean };
+
+/**
+ * Runs batches of what waits, so many at once. An order that is `busy`, in whichever lane, waits for its other
+ * call to end: two transactions of one order would wait for each other's journal entries, across databases.
+ */
+function createLane(
+  runningMax: number,
+  batchMax: number,
+  busy: Set<string>,
+  run: (batch: Waiting[]) => Promise<void>,
+): Lane {
   let queue: Waiting[] = [];
   let running = 0;
   let turning = false;
@@ -59,37 +75,43 @@ function lane(runningMax: number, batchMax: number, run: (batch: Waiting[]) => P
   const next = () => {
     turning = false;
     while (queue.length > 0 && running < runningMax) {
-      const [batch, left] = takeBatch(queue, batchMax);
+      const { batch, left } = takeBatch();
       queue = left;
+      if (batch.length === 0) return void setTimeout(turn, busyPauseMs);
       running += 1;
       void run(batch).finally(() => {
+        for (const { order } of batch) busy.delete(order.orderId);
         running -= 1;
         turn();
       });
     }
   };
+
+  const takeBatch = () => {
+    const batch: Waiting[] = [];
+    const left: Waiting[] = [];
+    for (const waiting of queue) {
+      const { orderId } = waiting.order;
+      const free = batch.length < batchMax && !busy.has(orderId);
+      (free ? batch : left).push(waiting);
+      if (free) busy.add(orderId);
+    }
+    return { batch, left };
+  };
+
   /** At least a macrotask, so that what arrived in this turn of the event loop joins the batch. */
   const turn = () => {
     if (!turning) setImmediate(next);
     turning = true;
   };
 
-  return (waiting: Waiting): boolean => {
-    if (queue.length >= waitingMax) return false;
-    queue.push(waiting);
-    turn();
-    return true;
+  return {
+    /** False: too much is waiting. */
+    push(waiting) {
+      if (queue.length >= waitingMax) return false;
+      queue.push(waiting);
+      turn();
+      return true;
+    },
   };
-}
-
-/** An order stands once in a group: a second call for it waits, and is told what became of the first. */
-function takeBatch(queue: readonly Waiting[], batchMax: number): [batch: Waiting[], left: Waiting[]] {
-  const taken = new Map<string, Waiting>();
-  const left: Waiting[] = [];
-  for (const waiting of queue) {
-    const { orderId } = waiting.order;
-    if (taken.size < batchMax && !taken.has(orderId)) taken.set(orderId, waiting);
-    else left.push(waiting);
-  }
-  return [[...taken.values()], left];
 }

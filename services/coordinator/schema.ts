@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm';
-import { check, index, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core';
+import { check, index, json, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core';
 import type { Order } from '#libs/contracts/orders.ts';
 
 /** Whose orders a transaction is about, with the trace that each of them belongs to. */
@@ -38,7 +38,8 @@ export const answers = pgTable(
     outcome: text({ enum: ['done', 'refused'] }).notNull(),
     reason: text(),
     bodyHash: text(),
-    answer: jsonb().$type<Order>().notNull(),
+    /** Not jsonb, which would forget the order of its fields: a repeat is answered byte for byte. */
+    answer: json().$type<Order>().notNull(),
   },
   (table) => [check('answers_outcome', sql`${table.outcome} in ('done', 'refused')`)],
 );

@@ -26,6 +26,9 @@ import { routes } from './routes.ts';
 import type { Ended, TransactionTools } from './transaction.ts';
 
 const menuFreshMsMax = 10_000;
+const menuMsMax = 3_000;
+/** A log that stands still is as good as away. */
+const logMsMax = 5_000;
 
 export async function startCoordinator(): Promise<void> {
   const config = readConfig(coordinatorConfig);
@@ -35,7 +38,13 @@ export async function startCoordinator(): Promise<void> {
   const name = config.COORDINATOR_NAME ?? `${hostname()}:${config.SERVICE_PORT}`;
 
   const onError = (error: Error) => onTrouble(error, 'an idle database connection ended');
-  const pool = { name: 'coordinator', purpose: 'steps', connectionsMax: 4, onError } as const;
+  const pool = {
+    name: 'coordinator',
+    purpose: 'steps',
+    connectionsMax: 4,
+    answerTimeoutMs: logMsMax,
+    onError,
+  } as const;
   const synced = createPool(config.DATABASE_URL, pool);
   const unsynced = createPool(config.DATABASE_URL, { ...pool, unsynced: true });
   await migrate(synced, `${import.meta.dirname}/migrations`);
@@ -83,7 +92,11 @@ export async function startCoordinator(): Promise<void> {
   routes(app, {
     faultsOn: config.FAULTS,
     menu: createMenuReader(async () => {
-      const { statusCode, body } = await orderService.request({ method: 'GET', path: '/menu' });
+      const { statusCode, body } = await orderService.request({
+        method: 'GET',
+        path: '/menu',
+        signal: AbortSignal.timeout(menuMsMax),
+      });
       if (statusCode !== 200) throw new Problem('service-unavailable', 'the menu cannot be read');
       return (await body.json()) as MenuAnswer;
     }),
@@ -151,7 +164,7 @@ function createMenuReader(read: () => Promise<MenuAnswer>): () => Promise<Menu> 
         (error) => {
           if (before) return before;
           readAt = 0;
-          throw error;
+          throw new Problem('service-unavailable', 'the menu cannot be read', { cause: error });
         },
       );
     }

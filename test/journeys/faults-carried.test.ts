@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { OrderFault } from '#libs/contracts/orders.ts';
-import { faultPoints } from '#libs/faults/points.ts';
+import { stepPoints } from '#libs/faults/points.ts';
 import {
   call,
   cancel,
@@ -39,7 +39,7 @@ const wayBy: Record<string, Way> = {
 };
 
 /** The journal names a step and its undo together; the timeline names them apart. */
-const points = Object.keys(faultPoints);
+const points = Object.keys(stepPoints);
 
 async function travel(point: string, fault: OrderFault) {
   const { city, hold, isCancelled } = wayBy[point] ?? goesWell;

@@ -146,6 +146,18 @@ describe('When a participant refuses', () => {
   });
 });
 
+describe('When a closing step is refused on purpose', () => {
+  test.each(['order.confirm', 'order.dispatch'])('at %s, then nothing of the order stands', async (at) => {
+    const who = somebody();
+    const look = () => holdings(who);
+    const before = await look();
+    const items = [{ dishId: who.dishId, quantity: 2 }];
+    const answer = await placeIn2pc({ customerId: who.customerId, items, faults: refuseAt(at) });
+    expect([answer.status, answer.body.detail]).toEqual([409, `injected refusal at ${at}`]);
+    expect(await look()).toEqual(before);
+  });
+});
+
 describe('When the body of an order is wrong', () => {
   const good = bodyOf();
   test.each<[string, object, [number, string, string]]>([
@@ -197,13 +209,11 @@ describe('When a step fails for a moment', () => {
 });
 
 describe('When an order carries a fault for which two-phase commit has no turn', () => {
-  test.each(['order.confirm', 'payment.refund'])('at %s, then it is not met', async (at) => {
-    const service = at.slice(0, at.indexOf('.'));
-    const doing = at === 'order.confirm' ? 'refuse' : 'error';
-    const before = await firedAt(service, at, doing);
-    const answer = await placeIn2pc({ faults: [{ at, do: doing }] }, randomUUID());
+  test('then it is not met: nothing is undone alone', async () => {
+    const before = await firedAt('payment', 'payment.refund', 'error');
+    const answer = await placeIn2pc({ faults: [{ at: 'payment.refund', do: 'error' }] }, randomUUID());
     expect([answer.status, answer.body.status]).toEqual([201, 'DISPATCHED']);
-    expect(await firedAt(service, at, doing)).toBe(before);
+    expect(await firedAt('payment', 'payment.refund', 'error')).toBe(before);
   });
 });
 

@@ -107,8 +107,7 @@ describe('When saga and two-phase commit work on the same wallets and dishes', (
     const portions = (dishId: string) =>
       placed.flatMap(({ items }) => items).filter((item) => item.dishId === dishId).length;
     await eventually('all have arrived', async () => {
-      const standing = await Promise.all(placed.map(({ orderId }) => standingOf(orderId)));
-      expect(standing).toEqual(standing.map(() => allOfIt));
+      for (const { orderId } of placed) expect(await standingOf(orderId), orderId).toEqual(allOfIt);
       return true;
     });
     for (const [index, { customerId, dishId }] of people.entries()) {

@@ -117,7 +117,7 @@ describe('When an order is parsed at the door', () => {
     items: [{ dishId: 'masala-dosa', quantity: 1 }],
   };
   test('then the defaults are the saga and no fault', () => {
-    expect(placeOrderBody.parse(good)).toEqual({ ...good, protocol: 'saga', faults: [] });
+    expect(placeOrderBody.parse(good)).toEqual({ ...good, protocol: 'saga', twoPhase: 'single', faults: [] });
   });
 
   test('then no JSON value makes it throw, and none but an order is one', () => {

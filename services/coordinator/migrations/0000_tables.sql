@@ -4,7 +4,7 @@ CREATE TABLE "answers" (
 	"outcome" text NOT NULL,
 	"reason" text,
 	"body_hash" text,
-	"answer" jsonb NOT NULL,
+	"answer" json NOT NULL,
 	CONSTRAINT "answers_outcome" CHECK ("answers"."outcome" in ('done', 'refused'))
 );
 --> statement-breakpoint
