@@ -15,10 +15,11 @@ import {
   type PrepareAnswer,
   type PrepareCommand,
 } from '#libs/contracts/two-phase.ts';
-import { InjectedError, type Injector } from '#libs/faults/injector.ts';
+import type { Injector } from '#libs/faults/injector.ts';
 import { openTransaction, type Transaction } from '#libs/postgres/transaction.ts';
 import type { TraceBatch } from '#libs/telemetry/batch-trace.ts';
-import { failureOf, ToldToAbort } from './branch-failure.ts';
+import { type Branch, refuseAborted } from './branch.ts';
+import { failureOf } from './branch-failure.ts';
 import { intentOf, refusalOf, undoIntentOf } from './branch-intents.ts';
 import { enterBranch } from './branches.ts';
 import type { OutboxMessage } from './outbox.ts';
@@ -41,23 +42,6 @@ export type ParticipantOptions = {
   now(): Date;
   onVerdicts(verdicts: readonly Verdict[]): void;
   onTrouble(error: unknown, what: string): void;
-};
-
-export type Branch = {
-  transactionId: string;
-  orders: readonly BranchOrder[];
-  startedAt: Date;
-  /** Until it is prepared or rolled back. */
-  open?: Transaction | undefined;
-  messages: OutboxMessage[];
-  performed?: Promise<PerformAnswer>;
-  prepared?: Promise<PrepareAnswer>;
-  /** Of its last steps: the time that its rows bear. */
-  at: Date;
-  /** Orders that this participant refused: nothing was done for them here. */
-  refused: Set<string>;
-  /** Told to abort, perhaps while its steps still wait for a lock. */
-  aborted: boolean;
 };
 
 export type Participant = ReturnType<typeof createParticipant>;
@@ -248,8 +232,4 @@ export function createParticipant(options: ParticipantOptions) {
       await Promise.all([...branches.values()].map(dropOpen));
     },
   };
-}
-
-function refuseAborted({ aborted }: Branch): void {
-  if (aborted) throw new ToldToAbort();
 }

@@ -1,0 +1,26 @@
+/** What this process knows of a branch: it may be lost at any moment, and nothing hangs on it. */
+import type { BranchOrder, PerformAnswer, PrepareAnswer } from '#libs/contracts/two-phase.ts';
+import type { Transaction } from '#libs/postgres/transaction.ts';
+import { ToldToAbort } from './branch-failure.ts';
+import type { OutboxMessage } from './outbox.ts';
+
+export type Branch = {
+  transactionId: string;
+  orders: readonly BranchOrder[];
+  startedAt: Date;
+  /** Until it is prepared or rolled back. */
+  open?: Transaction | undefined;
+  messages: OutboxMessage[];
+  performed?: Promise<PerformAnswer>;
+  prepared?: Promise<PrepareAnswer>;
+  /** Of its last steps: the time that its rows bear. */
+  at: Date;
+  /** Orders that this participant refused: nothing was done for them here. */
+  refused: Set<string>;
+  /** Told to abort, perhaps while its steps still wait for a lock. */
+  aborted: boolean;
+};
+
+export function refuseAborted({ aborted }: Branch): void {
+  if (aborted) throw new ToldToAbort();
+}
