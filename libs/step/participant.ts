@@ -22,7 +22,6 @@ import { type Branch, refuseAborted } from './branch.ts';
 import { failureOf } from './branch-failure.ts';
 import { intentOf, refusalOf, undoIntentOf } from './branch-intents.ts';
 import { enterBranch } from './branches.ts';
-import type { OutboxMessage } from './outbox.ts';
 import type { Reaction } from './reaction.ts';
 import { crashOrDelay, strikeStep } from './strike.ts';
 import { type Intent, transact, type Verdict } from './transact.ts';
