@@ -25,7 +25,7 @@ export const serviceConfig = commonConfig.extend({
   /** Asked about branches in doubt; without it they wait for an operator. */
   COORDINATOR_URL: z.url().optional(),
   /** Branches of two-phase commit that run at once; more wait for a connection. */
-  BRANCH_CONNECTIONS_MAX: z.coerce.number().int().min(1).max(64).default(16),
+  BRANCH_CONNECTIONS_MAX: z.coerce.number().int().min(1).max(64).default(32),
   /** After this long an order that has not ended is cancelled. */
   ORDER_DEADLINE_MS: z.coerce.number().int().min(100).default(30_000),
 });

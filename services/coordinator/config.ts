@@ -10,7 +10,7 @@ export const coordinatorConfig = commonConfig.extend({
   /** Tells this coordinator from its replicas, and its last life from this one. */
   COORDINATOR_NAME: z.string().min(1).max(60).optional(),
   /** Global transactions of one order that run at once; a group counts as one. */
-  TRANSACTIONS_MAX: z.coerce.number().int().min(1).max(60).default(30),
+  TRANSACTIONS_MAX: z.coerce.number().int().min(1).max(60).default(60),
 });
 
 export type CoordinatorConfig = z.output<typeof coordinatorConfig>;

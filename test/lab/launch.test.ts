@@ -75,7 +75,7 @@ describe('the databases', () => {
       return (await client.query('select name, setting from pg_settings where name = any($1)', [names])).rows;
     });
     expect(Object.fromEntries(settings.map(({ name, setting }) => [name, setting]))).toEqual({
-      max_prepared_transactions: '64',
+      max_prepared_transactions: '128',
       fsync: 'on',
       synchronous_commit: 'on',
       server_encoding: 'UTF8',
