@@ -74,9 +74,9 @@ type Under = Parameters<DecisionLog['begin']>[0] & { mode: TwoPhaseMode; trace: 
 async function decide(under: Under, orders: readonly BranchOrder[], tools: TransactionTools): Promise<Ended> {
   const { mode, trace } = under;
   const ballot = await collectVotes({ ...under, orders, participants: tools.participants });
-  const { refused, at } = ballot;
-  const failure =
-    ballot.failure ?? (mode === 'grouped' ? await prepareGroup(under, orders, ballot, tools) : undefined);
+  const { refused } = ballot;
+  const isGroup = mode === 'grouped' && !ballot.failure && refused.size < orders.length;
+  const { failure, at } = isGroup ? await prepareGroup(under, ballot, tools) : ballot;
   // Alone, a refused order is an aborted transaction; in a group it has been undone, and the rest stands.
   const stands = !failure && (mode === 'grouped' ? refused.size < orders.length : refused.size === 0);
   const wanted: Ended = {
@@ -105,11 +105,9 @@ async function decide(under: Under, orders: readonly BranchOrder[], tools: Trans
 /** Each participant undoes what another one refused, in its open transaction, and prepares what stands. */
 async function prepareGroup(
   { transactionId, trace }: Under,
-  orders: readonly BranchOrder[],
-  { asked, refused }: Ballot,
+  { asked, refused, at }: Ballot,
   { participants }: TransactionTools,
-): Promise<Ended['failure']> {
-  if (refused.size === orders.length) return undefined;
+): Promise<Pick<Ballot, 'failure' | 'at'>> {
   const undo = [...refused].map(([orderId, reason]) => ({ orderId, reason }));
   const votes = await Promise.all(
     asked.map(async (participant) => {
@@ -117,16 +115,18 @@ async function prepareGroup(
       const answer = await participants[participant]
         .prepare({ transactionId, undo })
         .catch(
-          (error: Error) => ({ vote: 'no', failure: `no answer: ${error.message}`, retry: true }) as const,
+          (error: Error) =>
+            ({ vote: 'no', failure: `no answer: ${error.message}`, retry: true, at }) as const,
         );
       phase.end({ 'two_phase.vote': answer.vote, 'two_phase.participant': participant }, answer.failure);
       return { participant, ...answer };
     }),
   );
+  const closed = votes.find((vote) => vote.participant === 'order' && vote.vote === 'yes');
   const against = votes.filter(({ vote }) => vote === 'no');
-  if (against.length === 0) return undefined;
+  if (against.length === 0) return { at: closed?.at ?? at };
   const detail = against.map(({ participant, failure }) => `${participant}: ${failure}`).join('; ');
-  return { detail, retry: against.every(({ retry }) => retry === true) };
+  return { failure: { detail, retry: against.every(({ retry }) => retry === true) }, at };
 }
 
 /** Undefined when the log does not answer: then nobody may be told anything. */

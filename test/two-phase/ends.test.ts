@@ -58,32 +58,35 @@ describe('When nothing stands in the way of a two-phase commit', () => {
     },
   );
 
-  test('then what is asked later is what was answered, and the customer is told', async () => {
-    const answer = await placeIn2pc();
-    expect(answer.status, answer.text).toBe(201);
-    const { orderId } = answer.body;
-    await oneOutcomeOf(orderId);
-    expect.soft(await get<Order>(`/api/orders/${orderId}`)).toEqual(answer.body);
-    await stepOf(orderId, 'notification.notify-dispatched');
-    const timeline = await timelineOf(orderId);
-    expect(typesOf(timeline)).toEqual(['order.dispatched']);
-    expect(timeline.map(({ step, outcome, attempt }) => `${step} ${outcome} ${attempt}`).sort()).toEqual(
-      [
-        'order.place',
-        'payment.charge',
-        'inventory.reserve',
-        'logistics.assign',
-        'order.confirm',
-        'order.dispatch',
-        'two-phase.commit',
-        'notification.notify-dispatched',
-      ]
-        .map((step) => `${step} done 1`)
-        .sort(),
-    );
-    const told = await get<{ items: object[] }>(`/api/notifications?orderId=${orderId}`);
-    expect(told.items).toEqual([expect.objectContaining({ orderId, kind: 'dispatched' })]);
-  });
+  test.each(modes)(
+    'then what is asked later is what was answered, and the customer is told (%s)',
+    async (twoPhase) => {
+      const answer = await placeIn2pc({ twoPhase });
+      expect(answer.status, answer.text).toBe(201);
+      const { orderId } = answer.body;
+      await oneOutcomeOf(orderId);
+      expect.soft(await get<Order>(`/api/orders/${orderId}`)).toEqual(answer.body);
+      await stepOf(orderId, 'notification.notify-dispatched');
+      const timeline = await timelineOf(orderId);
+      expect(typesOf(timeline)).toEqual(['order.dispatched']);
+      expect(timeline.map(({ step, outcome, attempt }) => `${step} ${outcome} ${attempt}`).sort()).toEqual(
+        [
+          'order.place',
+          'payment.charge',
+          'inventory.reserve',
+          'logistics.assign',
+          'order.confirm',
+          'order.dispatch',
+          'two-phase.commit',
+          'notification.notify-dispatched',
+        ]
+          .map((step) => `${step} done 1`)
+          .sort(),
+      );
+      const told = await get<{ items: object[] }>(`/api/notifications?orderId=${orderId}`);
+      expect(told.items).toEqual([expect.objectContaining({ orderId, kind: 'dispatched' })]);
+    },
+  );
 
   test('then it cannot be cancelled any more', async () => {
     const { orderId } = (await placeIn2pc()).body;

@@ -24,11 +24,11 @@ export async function run({ values }: Arguments<typeof options>, io: Io): Promis
 }
 
 function text({ rules, holds, tookMs }: Invariants): string {
-  const rows = rules.map(({ id, holds, checked, title }) => [
+  const rows = rules.map(({ id, holds, checked, title, note }) => [
     id,
     holds ? 'holds' : 'VIOLATED',
     String(checked),
-    title,
+    note === undefined ? title : `${title} (${note})`,
   ]);
   const kept = rules.filter((rule) => rule.holds).length;
   const sum = holds ? `all ${rules.length} hold` : `${rules.length - kept} of ${rules.length} violated`;
