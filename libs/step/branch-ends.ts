@@ -37,7 +37,9 @@ export function createBranchEnds(options: BranchEndsOptions) {
     if (branch) {
       onReleased((now().getTime() - branch.startedAt.getTime()) / 1_000, branch.orders.length);
       // What another replica prepared, or this one before a crash, its relay publishes.
-      void publisher.publish(branch.messages);
+      void publisher.publish(branch.messages).then(() => {
+        for (const trace of branch.traces) trace.published();
+      });
     }
     return { transactionId, state: 'ended' };
   }

@@ -1,6 +1,7 @@
 /** What this process knows of a branch: it may be lost at any moment, and nothing hangs on it. */
 import type { BranchOrder, PerformAnswer, PrepareAnswer } from '#libs/contracts/two-phase.ts';
 import type { Transaction } from '#libs/postgres/transaction.ts';
+import type { BatchTrace } from '#libs/telemetry/batch-trace.ts';
 import { ToldToAbort } from './branch-failure.ts';
 import type { OutboxMessage } from './outbox.ts';
 
@@ -11,6 +12,8 @@ export type Branch = {
   /** Until it is prepared or rolled back. */
   open?: Transaction | undefined;
   messages: OutboxMessage[];
+  /** Of its steps: what they say is sent after the commit, or never. */
+  traces: BatchTrace[];
   performed?: Promise<PerformAnswer>;
   prepared?: Promise<PrepareAnswer>;
   /** Of its last steps: the time that its rows bear. */

@@ -65,6 +65,7 @@ export function createParticipant(options: ParticipantOptions) {
       startedAt: now(),
       at: now(),
       messages: [],
+      traces: [],
       refused: new Set(),
       aborted: false,
     };
@@ -183,8 +184,7 @@ export function createParticipant(options: ParticipantOptions) {
       });
       branch.messages.push(...messages);
       trace.committed(verdicts);
-      // The outbox row is prepared with the rest; it is sent after the commit.
-      trace.published();
+      branch.traces.push(trace);
       options.onVerdicts(verdicts);
       return verdicts;
     } catch (error) {
@@ -194,6 +194,8 @@ export function createParticipant(options: ParticipantOptions) {
   }
 
   async function drop(branch: Branch): Promise<void> {
+    for (const trace of branch.traces) trace.discarded();
+    branch.traces = [];
     branches.delete(branch.transactionId);
     await dropOpen(branch);
   }

@@ -23,6 +23,8 @@ export type BatchTrace = {
   traceparentFor(intent: Intent, type: EventType): string;
   committed(verdicts: readonly Verdict[]): void;
   published(): void;
+  /** Rolled back after all: nothing that was said is sent. */
+  discarded(): void;
   failed(error: unknown): void;
 };
 
@@ -34,6 +36,7 @@ const untraced: BatchTrace = {
   traceparentFor: (intent) => intent.cause.traceparent,
   committed: () => {},
   published: () => {},
+  discarded: () => {},
   failed: () => {},
 };
 
@@ -75,6 +78,12 @@ export const traceBatch: TraceBatch = (service, intents) => {
     },
     published() {
       for (const send of sends) send.end();
+    },
+    discarded() {
+      for (const send of sends) {
+        send.setStatus({ code: SpanStatusCode.ERROR, message: 'rolled back, not sent' });
+        send.end();
+      }
     },
     failed(error) {
       for (const span of [...sends, ...spans.values()]) {

@@ -6,4 +6,6 @@ export function nameHttpSpan(method: string, route: string | undefined): void {
   if (!span || route === undefined) return;
   span.updateName(`${method} ${route}`);
   span.setAttribute('http.route', route);
+  // The path as it came may name a customer, and traces hold no personal data.
+  span.setAttribute('url.path', route);
 }

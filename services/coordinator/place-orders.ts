@@ -58,7 +58,7 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
     if (ended.state === 'unknown') throw new Problem('service-unavailable', unknownDetail);
     if (ended.failure === undefined) {
       if (refusal === undefined) return { finished: finishedOrder(order, ended), replayed: false };
-      if (refusal === placedBefore) return recalled(await tools.log.recall(orderId), bodyHash);
+      if (refusal === placedBefore) return recalled(await recallPlaced(orderId, tools), bodyHash);
       throw refusedProblem(orderId, refusal);
     }
     if (!ended.failure.retry || attempt >= attemptsMax) {
@@ -71,6 +71,13 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
 /** Before the first attempt: the log is asked for a key, the order service for the menu. */
 const awayDetail = 'the decision log or the menu cannot be reached; nothing has happened';
 const unknownDetail = 'the decision log cannot be reached; whether this took effect is unknown';
+
+/** It stands: that the log is away just now must not be told as if nothing had happened. */
+function recallPlaced(orderId: string, { log }: PlaceTools): Promise<AnswerRow | undefined> {
+  return log.recall(orderId).catch((cause) => {
+    throw new Problem('service-unavailable', unknownDetail, { cause });
+  });
+}
 
 /** Unknown to the log, but placed: by the saga, under the same key, and so with another body. */
 function recalled(before: AnswerRow | undefined, asked: string | null): FinishedAnswer {

@@ -13,7 +13,7 @@ import { type Ended, runTransaction, type TransactionTools } from './transaction
 const waitingMax = 5_000;
 /** Groups under way at once. Rows of one group are mostly rows of the next: more only wait for each other. */
 const groupsMax = 2;
-/** Only orders whose other call is under way wait: they look again so often. */
+/** What waits for another lane looks again so often. */
 const busyPauseMs = 20;
 
 type Waiting = { order: BranchOrder; resolve(ended: Ended): void; reject(error: unknown): void };
@@ -41,10 +41,11 @@ export function createQueues(options: {
   };
 
   const busy = new Set<string>();
+  const alone: Slots = { free: transactionsMax };
   const lanes = {
-    single: createLane(transactionsMax, 1, busy, (waiting) => run(waiting, 'single')),
-    unordered: createLane(transactionsMax, 1, busy, (waiting) => run(waiting, 'unordered')),
-    grouped: createLane(groupsMax, branchOrdersMax, busy, (waiting) => run(waiting, 'grouped')),
+    single: createLane(alone, 1, busy, (waiting) => run(waiting, 'single')),
+    unordered: createLane(alone, 1, busy, (waiting) => run(waiting, 'unordered')),
+    grouped: createLane({ free: groupsMax }, branchOrdersMax, busy, (waiting) => run(waiting, 'grouped')),
   };
 
   return {
@@ -57,33 +58,42 @@ export function createQueues(options: {
 }
 
 type Lane = { push(waiting: Waiting): boolean };
+/** How many more transactions may begin; lanes may share them. */
+type Slots = { free: number };
 
 /**
  * Runs batches of what waits, so many at once. An order that is `busy`, in whichever lane, waits for its other
  * call to end: two transactions of one order would wait for each other's journal entries, across databases.
  */
 function createLane(
-  runningMax: number,
+  slots: Slots,
   batchMax: number,
   busy: Set<string>,
   run: (batch: Waiting[]) => Promise<void>,
 ): Lane {
   let queue: Waiting[] = [];
-  let running = 0;
   let turning = false;
+  let lookingAgain: NodeJS.Timeout | undefined;
 
   const next = () => {
     turning = false;
-    while (queue.length > 0 && running < runningMax) {
+    while (queue.length > 0 && slots.free > 0) {
       const { batch, left } = takeBatch();
       queue = left;
-      if (batch.length === 0) return void setTimeout(turn, busyPauseMs);
-      running += 1;
+      if (batch.length === 0) break;
+      slots.free -= 1;
       void run(batch).finally(() => {
         for (const { order } of batch) busy.delete(order.orderId);
-        running -= 1;
+        slots.free += 1;
         turn();
       });
+    }
+    // Every slot is taken, perhaps by the other lane, or what waits is busy: look again.
+    if (queue.length > 0) {
+      lookingAgain ??= setTimeout(() => {
+        lookingAgain = undefined;
+        turn();
+      }, busyPauseMs);
     }
   };
 

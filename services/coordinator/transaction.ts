@@ -165,6 +165,8 @@ async function abort(
     decision: 'abort',
     answers,
   } as const;
+  const deciding = trace.phase('decide');
+  deciding.end({ 'two_phase.decision': 'abort' });
   // Who voted no on its own has rolled back already.
   const left = votes.filter(({ vote, failure }) => vote !== 'no' || failure !== undefined);
   const telling = left.map(async ({ participant }) => {

@@ -171,7 +171,7 @@ describe('The trace of an order of two-phase commit', { timeout: testMsMax }, ()
     const spans = await traceOf(orderId, (found) => {
       // Payment refused on its own: it has nothing to abort, and inventory was never asked.
       expect(phasesOf(found)).toEqual([
-        ...['abort logistics ended', 'abort order ended'],
+        ...['abort logistics ended', 'abort order ended', 'decide abort'],
         ...['prepare logistics yes', 'prepare order yes', 'prepare payment no'],
         'two-phase commit aborted',
       ]);
