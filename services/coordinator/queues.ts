@@ -73,7 +73,7 @@ function createLane(
 ): Lane {
   let queue: Waiting[] = [];
   let turning = false;
-  let lookingAgain: NodeJS.Timeout | undefined;
+  let lookingAgain = false;
 
   const next = () => {
     turning = false;
@@ -89,12 +89,12 @@ function createLane(
       });
     }
     // Every slot is taken, perhaps by the other lane, or what waits is busy: look again.
-    if (queue.length > 0) {
-      lookingAgain ??= setTimeout(() => {
-        lookingAgain = undefined;
-        turn();
-      }, busyPauseMs);
-    }
+    if (queue.length === 0 || lookingAgain) return;
+    lookingAgain = true;
+    setTimeout(() => {
+      lookingAgain = false;
+      turn();
+    }, busyPauseMs);
   };
 
   const takeBatch = () => {
