@@ -36,7 +36,7 @@ export async function play(stage: Stage): Promise<Ending> {
   tell(
     ratio === null
       ? 'Without an order not one order got through'
-      : `The order of branches makes it ${ratio.toFixed(1)} times as fast`,
+      : `${after.toFixed(0)} orders/s with the order of branches, ${before.toFixed(1)} without: every cycle lasts until a lock timeout of 5 s`,
   );
   return {
     claims: [
