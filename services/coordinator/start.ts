@@ -51,10 +51,11 @@ export async function startCoordinator(): Promise<void> {
 
   const decisions = createDecisionLog({ synced, unsynced }, name);
   const { participants, orderService, close } = createParticipants(config);
-  const faults = createFaults(config, (point, action) => {
+  const onFired = (point: string, action: FaultAction) => {
     metrics.faults.inc({ point, action });
     log.warn({ point, action }, 'injected fault fired');
-  });
+  };
+  const faults = createFaults(config, onFired, onTrouble);
   const running = new Set<string>();
   const tools: TransactionTools = {
     log: decisions,
@@ -132,15 +133,21 @@ function answerOf(order: BranchOrder, transactionId: string, ended: Ended) {
 }
 
 /** What orders carry, at once; what is set from outside, as soon as the broker is found. */
-function createFaults(config: CoordinatorConfig, onFired: (point: string, action: FaultAction) => void) {
+function createFaults(
+  config: CoordinatorConfig,
+  onFired: (point: string, action: FaultAction) => void,
+  onTrouble: (error: unknown, what: string) => void,
+) {
   let injector: Injector = carriedFaults(onFired);
   let stop = async () => {};
   if (config.FAULTS) {
     const options = { url: config.NATS_URL, name: 'coordinator', monitorUrl: undefined, unsafe: true };
-    void connectNats(options).then(async (connection) => {
-      injector = await createInjectorFor(connection, true, onFired);
+    const watch = async () => {
+      const connection = await connectNats(options);
       stop = () => connection.drain();
-    });
+      injector = await createInjectorFor(connection, true, onFired);
+    };
+    watch().catch((error) => onTrouble(error, 'faults set from outside are not heard'));
   }
   return {
     injector: () => injector,
