@@ -19,6 +19,8 @@ import type { Metrics } from './metrics.ts';
 const endConnectionsMax = 8;
 /** A bar waits at most so long for the branch that it bars; it is tried again. */
 const endLockTimeoutMs = 1_000;
+/** An end may be asked for again: a database that does not answer must not hold all its connections. */
+const endAnswerMsMax = 20_000;
 const branchLockTimeoutMs = 5_000;
 const inquiryMsMax = 3_000;
 
@@ -57,6 +59,7 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
     purpose: 'steps',
     connectionsMax: endConnectionsMax,
     lockTimeoutMs: endLockTimeoutMs,
+    answerTimeoutMs: endAnswerMsMax,
     onError,
   });
   const coordinator = COORDINATOR_URL ? new Pool(COORDINATOR_URL, { connections: 2 }) : undefined;

@@ -54,9 +54,10 @@ export function createBranchEnds(options: BranchEndsOptions) {
   async function force(transactionId: string, decision: Decision): Promise<boolean> {
     const verb = decision === 'commit' ? 'commit' : 'rollback';
     const found = await endPrepared(pool, verb, gidOf(transactionId, service));
-    if (found) await recordHeuristic(pool, transactionId, `heuristic-${decision}`, now());
+    if (!found) return false;
+    await recordHeuristic(pool, transactionId, `heuristic-${decision}`, now());
     participant.forget(transactionId);
-    return found;
+    return true;
   }
 
   return { commit, abort, force };

@@ -230,7 +230,14 @@ export function createParticipant(options: ParticipantOptions) {
         ),
       ),
     async stop(): Promise<void> {
-      await Promise.all([...branches.values()].map(dropOpen));
+      for (const branch of branches.values()) branch.aborted = true;
+      // Not under a running step: what it writes after a ROLLBACK would be a transaction of its own.
+      await Promise.all(
+        [...branches.values()].map(async (branch) => {
+          await Promise.allSettled([branch.performed, branch.prepared]);
+          await dropOpen(branch);
+        }),
+      );
     },
   };
 }

@@ -121,9 +121,10 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
         `with forgotten as (
            delete from transactions where transaction_id in (
              select transaction_id from transactions where ended_at < $1 limit $2 for update skip locked)
-           returning orders)
+           returning transaction_id, orders)
          delete from answers using forgotten, jsonb_array_elements(orders) as named
-         where answers.order_id = (named ->> 'orderId')::uuid`,
+         where answers.order_id = (named ->> 'orderId')::uuid
+           and answers.transaction_id = forgotten.transaction_id`,
         [endedBefore, limit],
       );
     },

@@ -28,17 +28,34 @@ export type PlaceTools = {
   menu(): Promise<Menu>;
   log: DecisionLog;
   submit: Submit;
+  /** Orders under way: a second call for one waits for the first, attempts included, and finds its answer. */
+  placing: Map<string, Promise<FinishedAnswer>>;
   onTrouble(error: unknown, what: string): void;
 };
 
 /** Never rejects: what goes wrong is a problem, as every other answer of the API. */
 export async function placeOrder(handedOver: HandedOver, tools: PlaceTools): Promise<FinishedAnswer> {
   try {
-    return await place(handedOver, tools);
+    return await afterEarlier(tools.placing, handedOver.orderId, () => place(handedOver, tools));
   } catch (error) {
     if (!(error instanceof Problem)) tools.onTrouble(error, 'an order could not be placed');
     const away = isOutage(error) ? new Problem('service-unavailable', awayDetail) : error;
     return { problem: toProblem(away).toBody() };
+  }
+}
+
+async function afterEarlier(
+  placing: PlaceTools['placing'],
+  orderId: string,
+  work: () => Promise<FinishedAnswer>,
+): Promise<FinishedAnswer> {
+  const earlier = placing.get(orderId);
+  const mine = earlier ? earlier.then(work, work) : work();
+  placing.set(orderId, mine);
+  try {
+    return await mine;
+  } finally {
+    if (placing.get(orderId) === mine) placing.delete(orderId);
   }
 }
 
@@ -53,7 +70,7 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
   const total = priceOf(menu, wanted);
   for (let attempt = 1; ; attempt++) {
     const order = branchOrderOf(handedOver, wanted, total, bodyHash, attempt);
-    const ended = await tools.submit(order, wanted.twoPhase);
+    const ended = await tools.submit(order, modeOf(wanted.twoPhase, keyed, attempt));
     const refusal = ended.refused.get(orderId);
     if (ended.state === 'unknown') throw new Problem('service-unavailable', unknownDetail);
     if (ended.failure === undefined) {
@@ -67,6 +84,10 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
     await new Promise((resolve) => setTimeout(resolve, retryMsMin * 2 ** attempt * (0.5 + Math.random())));
   }
 }
+
+/** A key may be of an order that is there already, which no group may hold: after one try it goes alone. */
+const modeOf = (wanted: TwoPhaseMode, keyed: boolean, attempt: number): TwoPhaseMode =>
+  wanted === 'grouped' && keyed && attempt > 1 ? 'single' : wanted;
 
 /** Before the first attempt: the log is asked for a key, the order service for the menu. */
 const awayDetail = 'the decision log or the menu cannot be reached; nothing has happened';

@@ -104,6 +104,7 @@ export async function startCoordinator(): Promise<void> {
     log: decisions,
     recovery,
     submit: queues.submit,
+    placing: new Map(),
     onTrouble,
   });
   await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });

@@ -5,7 +5,12 @@
  */
 import { randomUUIDv7 } from 'node:crypto';
 import type { TwoPhaseMode } from '#libs/contracts/orders.ts';
-import type { BranchOrder, Decision, ParticipantName } from '#libs/contracts/two-phase.ts';
+import {
+  type BranchOrder,
+  type Decision,
+  type ParticipantName,
+  placedBefore,
+} from '#libs/contracts/two-phase.ts';
 import type { Injector } from '#libs/faults/injector.ts';
 import { crashOrDelay } from '#libs/step/strike.ts';
 import { type TransactionTrace, traceTransaction } from '#libs/telemetry/transaction-trace.ts';
@@ -69,6 +74,12 @@ export async function runTransaction(
   }
 }
 
+/**
+ * An order that one participant has from before, perhaps from a saga that is still under way, must leave no
+ * entry with the others: done and undone here, it would stand in the saga's way. Alone it is simply aborted.
+ */
+const alreadyElsewhere = { detail: `one of the group: ${placedBefore}`, retry: true };
+
 type Under = Parameters<DecisionLog['begin']>[0] & { mode: TwoPhaseMode; trace: TransactionTrace };
 
 async function decide(under: Under, orders: readonly BranchOrder[], tools: TransactionTools): Promise<Ended> {
@@ -76,7 +87,11 @@ async function decide(under: Under, orders: readonly BranchOrder[], tools: Trans
   const ballot = await collectVotes({ ...under, orders, participants: tools.participants });
   const { refused } = ballot;
   const isGroup = mode === 'grouped' && !ballot.failure && refused.size < orders.length;
-  const { failure, at } = isGroup ? await prepareGroup(under, ballot, tools) : ballot;
+  const { failure, at } = !isGroup
+    ? ballot
+    : [...refused.values()].includes(placedBefore)
+      ? { failure: alreadyElsewhere, at: ballot.at }
+      : await prepareGroup(under, ballot, tools);
   // Alone, a refused order is an aborted transaction; in a group it has been undone, and the rest stands.
   const stands = !failure && (mode === 'grouped' ? refused.size < orders.length : refused.size === 0);
   const wanted: Ended = {
@@ -182,8 +197,13 @@ async function abort(
     if (told.every(Boolean)) return log.end({ transactionId });
   });
   done.catch((error) => onTrouble(error, 'an abort is left to recovery'));
-  await noted.catch(() => undefined);
-  return ended;
+  const isNoted = await noted.then(
+    () => true,
+    () => false,
+  );
+  // A refusal under a key must be the answer to every repeat: it is none before it is kept.
+  const isKept = isNoted || answers.every(({ bodyHash }) => bodyHash === null);
+  return isKept ? ended : { ...ended, state: 'unknown' };
 }
 
 async function tellCommit(
