@@ -53,6 +53,18 @@ describe('When an order is placed under an Idempotency-Key', () => {
     expect(await standingOf(orderId)).toEqual(allOfIt);
   });
 
+  test('and is a saga still under way, then a group with its repeat does not touch it', async () => {
+    const { key, orderId } = keyed();
+    // Held before payment: logistics has never heard of it, and would take it for a new one.
+    await place({ faults: [{ at: 'payment.charge', do: 'delay', ms: 2_500 }] }, { 'idempotency-key': key });
+    const group = Array.from({ length: 6 }, () => placeIn2pc({ twoPhase: 'grouped' }));
+    const other = await placeIn2pc({ twoPhase: 'grouped' }, key);
+    expect([other.status, other.body.code]).toEqual([422, 'idempotency-key-reused']);
+    for (const { status } of await Promise.all(group)) expect(status).toBe(201);
+    expect((await endOf(orderId)).status).toBe('DISPATCHED');
+    expect(await standingOf(orderId)).toEqual(allOfIt);
+  });
+
   test('twice at once, then there is one order, and the second is told so', async () => {
     const { key, orderId } = keyed();
     const over: TwoPhaseRequest = { faults: [{ at: 'payment.charge', do: 'delay', ms: 700 }] };
