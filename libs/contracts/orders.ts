@@ -17,6 +17,8 @@ export const items = z
   .min(1)
   .max(itemsMax);
 export type Items = z.output<typeof items>;
+/** As causes, events and fault scopes carry them. */
+export const dishIdsOf = (list: Items): string => list.map(({ dishId }) => dishId).join(',');
 
 /** `crash` is SIGKILL of the process itself: whatever supervises it starts it again. */
 export const faultActions = ['refuse', 'error', 'delay', 'crash'] as const;

@@ -1,8 +1,8 @@
 /** The orders of a branch as intents for `transact`: their causes, their logical time, and what was refused. */
 import { randomUUIDv7 } from 'node:crypto';
+import { dishIdsOf } from '#libs/contracts/orders.ts';
 import { type BranchOrder, type PerformAnswer, placedBefore } from '#libs/contracts/two-phase.ts';
 import type { Cause, Reaction } from './reaction.ts';
-import { dishIdsOf } from './strike.ts';
 import type { Intent, Verdict } from './transact.ts';
 
 /** `place` says how many steps of the order came before this one: its logical time. */

@@ -35,8 +35,6 @@ export type Held = {
 
 const orderOf = ({ item }: Held): string => item.intent.cause.orderId;
 
-export type HeldItems = ReturnType<typeof createHeldItems>;
-
 export function createHeldItems(batchMax: number) {
   /** When an item came here first: it may come again. */
   const since = new WeakMap<Item, number>();

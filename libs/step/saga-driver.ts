@@ -6,7 +6,7 @@
  */
 import type pg from 'pg';
 import type { ServiceName } from '#libs/contracts/events.ts';
-import { InjectedError, type Injector } from '#libs/faults/injector.ts';
+import type { Injector } from '#libs/faults/injector.ts';
 import { isContention, isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 import type { TraceBatch } from '#libs/telemetry/batch-trace.ts';
@@ -16,6 +16,7 @@ import type { Reach } from './hooks.ts';
 import { runWithoutWaiting } from './lock-watch.ts';
 import type { OutboxPublisher } from './outbox-publisher.ts';
 import { limitLockWaits } from './shared-rows.ts';
+import { strikeStep } from './strike.ts';
 import type { Intent, Verdict } from './transact.ts';
 import { createWaitingLanes, heldAfterMs } from './waiting-lanes.ts';
 
@@ -155,14 +156,8 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
 
   /** Injected faults are met before the batch forms, so that one order's delay holds up nobody else's. */
   async function strike(item: Item): Promise<void> {
-    const { reaction, cause, attempt } = item.intent;
-    const point = pointOf(item.intent);
-    const strike = await injector.strike(point, cause, attempt);
-    if (strike?.do === 'refuse' && reaction.direction === 'do')
-      item.intent.refusal = `injected refusal at ${point}`;
-    if (strike?.do === 'error') item.intent.sabotage = new InjectedError(point);
-    if (strike?.do === 'delay') setTimeout(() => queue.push([item]), strike.ms);
-    else queue.push([item]);
+    await strikeStep(injector, item.intent);
+    queue.push([item]);
   }
 
   return {
@@ -180,11 +175,6 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
       await publisher.stop();
     },
   };
-}
-
-/** The fault point of an intent: the step's name, or its undo's. */
-export function pointOf({ reaction }: Pick<Intent, 'reaction'>): string {
-  return reaction.direction === 'do' ? reaction.step.name : (reaction.step.undoName ?? reaction.step.name);
 }
 
 const pause = (attempt: number) =>

@@ -1,7 +1,6 @@
-/** Faults of two-phase commit: at the steps of a branch, at its prepare and commit, and in the coordinator. */
-import type { Items } from '#libs/contracts/orders.ts';
+/** Where faults strike: at a step, under either protocol; at a branch's prepare and commit; in the coordinator. */
+import { dishIdsOf, type Items } from '#libs/contracts/orders.ts';
 import { crash, InjectedError, type Injector } from '#libs/faults/injector.ts';
-import { pointOf } from './saga-driver.ts';
 import type { Intent } from './transact.ts';
 
 type Subject = {
@@ -11,8 +10,6 @@ type Subject = {
   faults?: string | undefined;
   attempt: number;
 };
-
-export const dishIdsOf = (items: Items): string => items.map(({ dishId }) => dishId).join(',');
 
 /** Asks for every order of the transaction; costs one property read each while no fault is set. */
 export async function crashOrDelay(
@@ -40,4 +37,9 @@ export async function strikeStep(injector: Injector, intent: Intent): Promise<vo
   if (fault?.do === 'refuse' && reaction.direction === 'do') intent.refusal = `injected refusal at ${at}`;
   if (fault?.do === 'error') intent.sabotage = new InjectedError(at);
   if (fault?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.ms));
+}
+
+/** The fault point of an intent: the step's name, or its undo's. */
+export function pointOf({ reaction }: Pick<Intent, 'reaction'>): string {
+  return reaction.direction === 'do' ? reaction.step.name : (reaction.step.undoName ?? reaction.step.name);
 }

@@ -1,6 +1,7 @@
 /** Starts the coordinator. It needs its own database and the participants, and no broker. */
 import { hostname } from 'node:os';
 import { pino } from 'pino';
+import type { Pool } from 'undici';
 import type { TwoPhaseMode } from '#libs/contracts/orders.ts';
 import type { Menu, MenuAnswer } from '#libs/contracts/pricing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
@@ -12,6 +13,7 @@ import { connectNats } from '#libs/nats/connect.ts';
 import { migrate } from '#libs/postgres/migrate.ts';
 import { createPool } from '#libs/postgres/pool.ts';
 import { readConfig } from '#libs/service/config.ts';
+import { createFresh } from '#libs/service/fresh.ts';
 import { createHttp } from '#libs/service/http.ts';
 import { stopOnSignal } from '#libs/service/stop.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
@@ -92,15 +94,7 @@ export async function startCoordinator(): Promise<void> {
   });
   routes(app, {
     faultsOn: config.FAULTS,
-    menu: createMenuReader(async () => {
-      const { statusCode, body } = await orderService.request({
-        method: 'GET',
-        path: '/menu',
-        signal: AbortSignal.timeout(menuMsMax),
-      });
-      if (statusCode !== 200) throw new Problem('service-unavailable', 'the menu cannot be read');
-      return (await body.json()) as MenuAnswer;
-    }),
+    menu: createFresh(menuFreshMsMax, () => readMenu(orderService)),
     log: decisions,
     recovery,
     submit: queues.submit,
@@ -159,23 +153,18 @@ function createFaults(
   };
 }
 
-/** Read again when it is older than ten seconds; an order service that is away does not take the menu away. */
-function createMenuReader(read: () => Promise<MenuAnswer>): () => Promise<Menu> {
-  let current: Promise<Menu> | undefined;
-  let readAt = 0;
-  return () => {
-    if (!current || Date.now() - readAt > menuFreshMsMax) {
-      const before = current;
-      readAt = Date.now();
-      current = read().then(
-        ({ prices, cities }) => ({ prices: new Map(prices), cities: new Set(cities) }),
-        (error) => {
-          if (before) return before;
-          readAt = 0;
-          throw new Problem('service-unavailable', 'the menu cannot be read', { cause: error });
-        },
-      );
-    }
-    return current;
-  };
+/** From the order service, whose it is. */
+async function readMenu(orderService: Pool): Promise<Menu> {
+  try {
+    const { statusCode, body } = await orderService.request({
+      method: 'GET',
+      path: '/menu',
+      signal: AbortSignal.timeout(menuMsMax),
+    });
+    if (statusCode !== 200) throw new Error(`the order service answered ${statusCode}`);
+    const { prices, cities } = (await body.json()) as MenuAnswer;
+    return { prices: new Map(prices), cities: new Set(cities) };
+  } catch (cause) {
+    throw new Problem('service-unavailable', 'the menu cannot be read', { cause });
+  }
 }

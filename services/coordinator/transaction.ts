@@ -16,7 +16,7 @@ import { crashOrDelay } from '#libs/step/strike.ts';
 import { type TransactionTrace, traceTransaction } from '#libs/telemetry/transaction-trace.ts';
 import type { AnswerRow, DecisionLog } from './decision-log.ts';
 import type { Participants } from './participants.ts';
-import { type Ballot, collectVotes } from './voting.ts';
+import { type Ballot, collectVotes, failureOf, unanswered } from './voting.ts';
 
 const decideAttemptsMax = 6;
 const decidePauseMs = 250;
@@ -129,10 +129,7 @@ async function prepareGroup(
       const phase = trace.phase(`prepare ${participant}`, 'call');
       const answer = await participants[participant]
         .prepare({ transactionId, undo })
-        .catch(
-          (error: Error) =>
-            ({ vote: 'no', failure: `no answer: ${error.message}`, retry: true, at }) as const,
-        );
+        .catch((error: Error) => unanswered(transactionId, error));
       phase.end({ 'two_phase.vote': answer.vote, 'two_phase.participant': participant }, answer.failure);
       return { participant, ...answer };
     }),
@@ -140,8 +137,7 @@ async function prepareGroup(
   const closed = votes.find((vote) => vote.participant === 'order' && vote.vote === 'yes');
   const against = votes.filter(({ vote }) => vote === 'no');
   if (against.length === 0) return { at: closed?.at ?? at };
-  const detail = against.map(({ participant, failure }) => `${participant}: ${failure}`).join('; ');
-  return { failure: { detail, retry: against.every(({ retry }) => retry === true) }, at };
+  return { failure: failureOf(against), at };
 }
 
 /** Undefined when the log does not answer: then nobody may be told anything. */

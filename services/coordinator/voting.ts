@@ -11,6 +11,7 @@ import {
   type BranchOrder,
   type ParticipantName,
   type PerformAnswer,
+  type PrepareAnswer,
   participantNames,
 } from '#libs/contracts/two-phase.ts';
 import type { TransactionTrace } from '#libs/telemetry/transaction-trace.ts';
@@ -67,7 +68,7 @@ export async function collectVotes(options: {
 }
 
 /** A vote that did not come is no vote; whether it was cast is unknown. */
-const unanswered = (transactionId: string, error: Error): PerformAnswer => ({
+export const unanswered = (transactionId: string, error: Error): PerformAnswer & PrepareAnswer => ({
   transactionId,
   refusals: [],
   vote: 'no',
@@ -81,11 +82,17 @@ export function countVotes(votes: readonly Vote[]): Ballot {
   for (const { refusals } of votes) {
     for (const { orderId, reason } of refusals) if (!refused.has(orderId)) refused.set(orderId, reason);
   }
-  const failures = votes.filter(({ failure }) => failure !== undefined);
   const asked = votes.map(({ participant }) => participant);
   const at = votes.find(({ participant }) => participant === 'order')?.at ?? new Date().toISOString();
   const ballot = { asked, votes: [...votes], refused, at };
-  if (failures.length === 0) return ballot;
-  const detail = failures.map(({ participant, failure }) => `${participant}: ${failure}`).join('; ');
-  return { ...ballot, failure: { detail, retry: failures.every(({ retry }) => retry === true) } };
+  const failures = votes.filter(({ failure }) => failure !== undefined);
+  return failures.length === 0 ? ballot : { ...ballot, failure: failureOf(failures) };
+}
+
+/** Of votes against: who and why, and whether all of them would try again. */
+export function failureOf(
+  votes: readonly (Pick<Vote, 'participant'> & Pick<PrepareAnswer, 'failure' | 'retry'>)[],
+): { detail: string; retry: boolean } {
+  const detail = votes.map(({ participant, failure }) => `${participant}: ${failure}`).join('; ');
+  return { detail, retry: votes.every(({ retry }) => retry === true) };
 }

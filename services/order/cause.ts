@@ -1,6 +1,6 @@
 /** What a person, or the clock, asks about an order that stands, as a cause for the driver. */
 import { randomUUIDv7 } from 'node:crypto';
-import type { Items } from '#libs/contracts/orders.ts';
+import { dishIdsOf } from '#libs/contracts/orders.ts';
 import type { Cause } from '#libs/step/reaction.ts';
 import type { orders } from './schema.ts';
 
@@ -19,5 +19,3 @@ export function causeFor(
     faults: order.faults ?? undefined,
   };
 }
-
-export const dishIdsOf = (items: Items): string => items.map(({ dishId }) => dishId).join(',');

@@ -1,6 +1,6 @@
 /** Takes an order in: refuses what cannot be, prices it from the menu, and asks the driver to place it. */
 import { randomUUIDv7 } from 'node:crypto';
-import { type Order, placeOrderBody } from '#libs/contracts/orders.ts';
+import { dishIdsOf, type Order, placeOrderBody } from '#libs/contracts/orders.ts';
 import { bodyHashOf, type HandedOver } from '#libs/contracts/placing.ts';
 import { type Menu, priceOf, refuseWhatCannotBe } from '#libs/contracts/pricing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
@@ -8,7 +8,6 @@ import { writeOrderFaults } from '#libs/faults/order-faults.ts';
 import type { ServiceContext } from '#libs/service/definition.ts';
 import { parse } from '#libs/service/http.ts';
 import { traceIdOf } from '#libs/telemetry/trace-context.ts';
-import { dishIdsOf } from './cause.ts';
 
 export type Placed = { accepted: Order; bodyHash: string | null; repeated: boolean };
 
