@@ -28,6 +28,8 @@ export type PlaceTools = {
   menu(): Promise<Menu>;
   log: DecisionLog;
   submit: Submit;
+  /** Keeps the saga from placing an order that was refused under its key. */
+  bar(orderId: string): Promise<void>;
   /** Orders under way: a second call for one waits for the first, attempts included, and finds its answer. */
   placing: Map<string, Promise<FinishedAnswer>>;
   onTrouble(error: unknown, what: string): void;
@@ -64,7 +66,7 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
   const wanted = parse(placeOrderBody, handedOver.body);
   const bodyHash = keyed ? bodyHashOf(wanted) : null;
   const before = keyed ? await tools.log.recall(orderId) : undefined;
-  if (before) return recalled(before, bodyHash);
+  if (before) return recalled(before, bodyHash, tools);
   const menu = await tools.menu();
   refuseWhatCannotBe(tools.faultsOn, menu, wanted);
   const total = priceOf(menu, wanted);
@@ -75,7 +77,8 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
     if (ended.state === 'unknown') throw new Problem('service-unavailable', unknownDetail);
     if (ended.failure === undefined) {
       if (refusal === undefined) return { finished: finishedOrder(order, ended), replayed: false };
-      if (refusal === placedBefore) return recalled(await recallPlaced(orderId, tools), bodyHash);
+      if (refusal === placedBefore) return recalled(await recallPlaced(orderId, tools), bodyHash, tools);
+      if (keyed) await tools.bar(orderId);
       throw refusedProblem(orderId, refusal);
     }
     if (!ended.failure.retry || attempt >= attemptsMax) {
@@ -101,11 +104,17 @@ function recallPlaced(orderId: string, { log }: PlaceTools): Promise<AnswerRow |
 }
 
 /** Unknown to the log, but placed: by the saga, under the same key, and so with another body. */
-function recalled(before: AnswerRow | undefined, asked: string | null): FinishedAnswer {
+async function recalled(
+  before: AnswerRow | undefined,
+  asked: string | null,
+  { bar }: PlaceTools,
+): Promise<FinishedAnswer> {
   if (before?.bodyHash !== asked) throw new Problem('idempotency-key-reused');
   const { outcome, reason, answer } = before;
-  if (outcome === 'refused') throw refusedProblem(answer.orderId, reason ?? '');
-  return { finished: answer, replayed: true };
+  if (outcome === 'done') return { finished: answer, replayed: true };
+  // Again: whoever refused it may have died before it was barred.
+  await bar(answer.orderId);
+  throw refusedProblem(answer.orderId, reason ?? '');
 }
 
 const refusedProblem = (orderId: string, reason: string): Problem =>

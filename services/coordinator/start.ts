@@ -29,6 +29,7 @@ import type { Ended, TransactionTools } from './transaction.ts';
 
 const menuFreshMsMax = 10_000;
 const menuMsMax = 3_000;
+const barMsMax = 3_000;
 /** A log that stands still is as good as away. */
 const logMsMax = 5_000;
 
@@ -98,6 +99,7 @@ export async function startCoordinator(): Promise<void> {
     log: decisions,
     recovery,
     submit: queues.submit,
+    bar: (orderId) => barOrder(orderService, orderId),
     placing: new Map(),
     onTrouble,
   });
@@ -166,5 +168,19 @@ async function readMenu(orderService: Pool): Promise<Menu> {
     return { prices: new Map(prices), cities: new Set(cities) };
   } catch (cause) {
     throw new Problem('service-unavailable', 'the menu cannot be read', { cause });
+  }
+}
+
+/** Not answered as refused before it is: the client may use its key for the saga next. */
+async function barOrder(orderService: Pool, orderId: string): Promise<void> {
+  try {
+    const path = `/orders/${orderId}/bar`;
+    const signal = AbortSignal.timeout(barMsMax);
+    const { statusCode, body } = await orderService.request({ method: 'POST', path, signal });
+    await body.dump();
+    if (statusCode !== 204) throw new Error(`the order service answered ${statusCode}`);
+  } catch (cause) {
+    const detail = 'the order was refused, but the order service cannot note it; ask again';
+    throw new Problem('service-unavailable', detail, { cause });
   }
 }

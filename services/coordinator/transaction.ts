@@ -14,7 +14,7 @@ import {
 import type { Injector } from '#libs/faults/injector.ts';
 import { crashOrDelay } from '#libs/step/strike.ts';
 import { type TransactionTrace, traceTransaction } from '#libs/telemetry/transaction-trace.ts';
-import type { AnswerRow, DecisionLog } from './decision-log.ts';
+import type { AnswerRow, Begun, DecisionLog } from './decision-log.ts';
 import type { Participants } from './participants.ts';
 import { type Ballot, collectVotes, failureOf, unanswered } from './voting.ts';
 
@@ -62,10 +62,12 @@ export async function runTransaction(
   };
   const trace = traceTransaction('two-phase commit', orders, attributes);
   running.add(transactionId);
-  // Beside the branches, not before them: it tells people what is under way, and nothing hangs on it.
-  log.begin(begun).catch((error) => onTrouble(error, 'a transaction runs without its begin record'));
+  // Beside the branches, not before them: it tells people what is under way, and recovery whose it is.
+  const noted = log
+    .begin(begun)
+    .catch((error) => onTrouble(error, 'a transaction runs without its begin record'));
   try {
-    const ended = await decide({ ...begun, mode, trace }, orders, tools);
+    const ended = await decide({ ...begun, noted, mode, trace }, orders, tools);
     trace.end({ 'two_phase.outcome': ended.state }, ended.failure?.detail);
     tools.onEnded(mode, ended, orders.length);
     return ended;
@@ -80,7 +82,7 @@ export async function runTransaction(
  */
 const alreadyElsewhere = { detail: `one of the group: ${placedBefore}`, retry: true };
 
-type Under = Parameters<DecisionLog['begin']>[0] & { mode: TwoPhaseMode; trace: TransactionTrace };
+type Under = Begun & { noted: Promise<unknown>; mode: TwoPhaseMode; trace: TransactionTrace };
 
 async function decide(under: Under, orders: readonly BranchOrder[], tools: TransactionTools): Promise<Ended> {
   const { mode, trace } = under;
@@ -102,6 +104,9 @@ async function decide(under: Under, orders: readonly BranchOrder[], tools: Trans
   };
   if (!stands) return abort(under, ballot, wanted, tools);
 
+  // Long since there, but for the first one of a process: without it the branches of a coordinator that dies
+  // here are in doubt until its time is over, even when it is back at once.
+  await under.noted;
   await crashOrDelay(tools.injector(), 'coordinator.before-decision', orders);
   const phase = trace.phase('decide');
   const decision = await decideCommit(under, ballot.asked, wanted, tools);

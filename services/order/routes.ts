@@ -1,3 +1,4 @@
+import { randomUUIDv7 } from 'node:crypto';
 import { and, desc, eq, sql } from 'drizzle-orm';
 import { cancelBody, endStatuses, type Order, orderListQuery, orderParams } from '#libs/contracts/orders.ts';
 import { type HandedOver, type HandoverAnswer, handover, handoverMax } from '#libs/contracts/placing.ts';
@@ -11,11 +12,14 @@ import { causeFor } from './cause.ts';
 import { createMenu } from './menu.ts';
 import { type Placed, placeOrder } from './place.ts';
 import { journal, orders } from './schema.ts';
+import { place } from './step.ts';
 
 type Row = typeof orders.$inferSelect;
 
 /** The gateway's batches: no order's body may be larger than a request's. */
 const handoverBytesMax = handoverMax * 70 * 1024;
+/** After the coordinator's abort, in the order's timeline. */
+const barredLamport = 3;
 
 export function routes(app: FastifyInstance, context: ServiceContext): void {
   const { db } = context;
@@ -55,8 +59,24 @@ export function routes(app: FastifyInstance, context: ServiceContext): void {
   /** An order that was refused at the door left no row, only its journal entry: the same answer again. */
   async function refusalOf(orderId: string): Promise<Problem> {
     const [entry] = await db.select().from(journal).where(eq(journal.orderId, orderId));
+    if (entry?.outcome === 'barred') return new Problem('idempotency-key-reused');
     return new Problem('order-refused', entry?.reason ?? undefined);
   }
+
+  /**
+   * The coordinator has answered this order's key with a refusal, so no saga may place it. The one write that
+   * is no step: it does nothing but keep one from ever running, by the same barrier that an undo has.
+   */
+  app.post('/orders/:orderId/bar', async (request, reply) => {
+    const { orderId } = parse(orderParams, request.params);
+    const barred = { orderId, step: place.name, direction: 'do', outcome: 'barred' } as const;
+    const noted = { lamport: barredLamport, causationId: randomUUIDv7(), attempt: 1, recordedAt: new Date() };
+    await db
+      .insert(journal)
+      .values({ ...barred, ...noted })
+      .onConflictDoNothing();
+    return reply.code(204).send();
+  });
 
   app.get('/menu', async (): Promise<MenuAnswer> => {
     const { prices, cities } = await menu();

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
-import { endOf, holdings, place, somebody } from '../support/api.ts';
+import { call, endOf, holdings, orderBody, type ProblemBody, place, somebody } from '../support/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { ask } from '../support/service.ts';
@@ -7,6 +7,7 @@ import {
   allOfIt,
   bodyOf,
   keyed,
+  nothingOfIt,
   oneOutcomeOf,
   placeIn2pc,
   standingOf,
@@ -42,6 +43,19 @@ describe('When an order is placed under an Idempotency-Key', () => {
     await placeIn2pc(order, key);
     const other = await placeIn2pc({ ...order, items: [{ dishId: 'masala-dosa', quantity: 2 }] }, key);
     expect([other.status, other.body.code]).toEqual([422, 'idempotency-key-reused']);
+  });
+
+  const refusals = cases.filter(({ status }) => status === 409);
+  test.each(refusals)('$name, then the saga does not place it', async ({ order, status }) => {
+    const { key, orderId } = keyed();
+    expect((await placeIn2pc(order, key)).status).toBe(status);
+    const other = await call<ProblemBody>('POST', '/api/orders', {
+      body: orderBody(),
+      headers: { 'idempotency-key': key },
+    });
+    expect.soft([other.status, other.body.code]).toEqual([422, 'idempotency-key-reused']);
+    expect(await standingOf(orderId)).toEqual(nothingOfIt);
+    expect((await placeIn2pc(order, key)).status).toBe(status);
   });
 
   test('and was one of the saga, then two-phase commit does not place it again', async () => {
