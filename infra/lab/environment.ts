@@ -11,6 +11,8 @@ export type Addresses = {
   portOf: (service: ServicePart) => number;
   databases: Record<string, { url: string; auditUrl: string }>;
   nats: { url: string; monitorUrl: string };
+  /** With that user's password: no service gets another's, or admin's. */
+  natsUrlOf: (user: string) => string;
   jaegerUrl: string | null;
   /** What an operator shows to do what only an operator may. */
   adminToken: string;
@@ -50,7 +52,7 @@ export function serviceEnvironment(
     ...inherited(),
     SERVICE_HOST: addresses.host,
     SERVICE_PORT: String(addresses.portOf(service)),
-    NATS_URL: addresses.nats.url,
+    NATS_URL: addresses.natsUrlOf(service.name),
     NATS_MONITOR_URL: addresses.nats.monitorUrl,
     ...(database === undefined ? {} : { DATABASE_URL: database.url }),
     ADMIN_TOKEN: addresses.adminToken,

@@ -6,6 +6,7 @@ export type LabErrorCode =
   | 'part-not-ready'
   | 'part-unknown'
   | 'broker-missing'
+  | 'broker-refused'
   | 'postgres-missing'
   | 'postgres-refused'
   | 'not-running'

@@ -116,6 +116,11 @@ function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: (
     const known = supervisors.map(({ spec }) => spec.name).join(', ');
     throw new LabError('part-unknown', `There is no part '${name}'. The parts are: ${known}`);
   };
+  const start = async (name: string): Promise<void> => {
+    await part(name).start();
+    // Its data may have been taken away or put back meanwhile.
+    await parts.ensure(name);
+  };
   let closing: Promise<void> | undefined;
   return {
     url: parts.url,
@@ -128,10 +133,10 @@ function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: (
     pause: async (name) => part(name).signal('SIGSTOP'),
     resume: async (name) => part(name).signal('SIGCONT'),
     stop: async (name) => part(name).stop(),
-    start: async (name) => part(name).start(),
+    start: async (name) => start(name),
     restart: async (name) => {
       await part(name).stop();
-      await part(name).start();
+      await start(name);
     },
     ready: async () => {
       await Promise.all(supervisors.filter(({ isWanted }) => isWanted).map((each) => each.ready()));

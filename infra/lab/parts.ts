@@ -2,14 +2,21 @@ import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { makeAdminToken } from './admin-token.ts';
 import { type Addresses, serviceEnvironment, tracing } from './environment.ts';
-import { isOk, natsServer } from './nats.ts';
+import { isOk, natsServer, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
 import { type DatabaseServer, databaseServer } from './postgres.ts';
 import { createMissing, linkLibraries, postgresBinary } from './postgres-install.ts';
-import { passwordsOf } from './postgres-roles.ts';
+import { type Passwords, passwordsOf } from './postgres-roles.ts';
 import type { PartSpec } from './supervisor.ts';
-import { databasePart, natsPart, repository, type ServicePart, type Topology } from './topology.ts';
+import {
+  databasePart,
+  labTopology,
+  natsPart,
+  repository,
+  type ServicePart,
+  type Topology,
+} from './topology.ts';
 import { dyingWithLauncher, postgresUser } from './user.ts';
 
 export type PartsOptions = {
@@ -34,17 +41,25 @@ export type Parts = {
 };
 
 const host = '127.0.0.1';
+const adminName = 'admin';
+/** As in infra/nats/users.ts, which the launcher does not load: it brings the contracts with it. */
+const brokerUserNames = [...labTopology.services.map(({ name }) => name), adminName];
 
 export async function buildParts(options: PartsOptions): Promise<Parts> {
   const { home, topology, portBase, gatewayPort, say } = options;
   const search = { ...process.env, ...options.env };
   await assertPortsFree(portsOf(options, search.NATS_URL !== undefined && search.NATS_URL !== ''));
+  const databaseNames = topology.databases.map(({ name }) => name);
+  const passwords = passwordsOf(join(home, 'passwords.json'), databaseNames, brokerUserNames);
   const [broker, servers, traces] = await Promise.all([
     findBroker({ env: search, say, signal: options.signal }),
-    timed(say, 'databases prepared', () => prepareDatabases(options)),
+    timed(say, 'databases prepared', () => prepareDatabases(options, passwords)),
     tracing(),
   ]);
-  const nats = natsAddress(broker, search, portBase, topology);
+  const natsUrlOf = natsUrls(broker, portBase, topology, passwords);
+  const nats = { url: natsUrlOf(adminName), monitorUrl: natsMonitorUrl(broker, search, portBase, topology) };
+  // Somebody's own broker runs already, and nothing below can start without its streams.
+  if (broker.kind === 'external') await provision(broker.url, 1);
   const databases = Object.fromEntries(
     topology.databases.map(({ name }, index) => {
       const { url, auditUrl } = servers[index] as DatabaseServer;
@@ -54,21 +69,26 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const portOf = (service: ServicePart) =>
     service.portOffset === undefined ? gatewayPort : portBase + service.portOffset;
   const adminToken = makeAdminToken(home);
-  const addresses = { host, gatewayPort, portOf, databases, nats, jaegerUrl: traces.jaegerUrl, adminToken };
+  const { jaegerUrl } = traces;
+  const addresses = { host, gatewayPort, portOf, databases, nats, natsUrlOf, jaegerUrl, adminToken };
   const shared = { ...traces.env, ...options.env };
   const specs = topology.services.map((service) => serviceSpec(service, topology, addresses, shared));
   for (const { spec } of servers) specs.push(spec);
   if (broker.kind === 'binary') {
     const { portOffset, monitorPortOffset } = topology.nats;
-    specs.push(await natsServer(home, broker.path, portBase + portOffset, portBase + monitorPortOffset));
+    const ports = { port: portBase + portOffset, monitorPort: portBase + monitorPortOffset };
+    specs.push(await natsServer({ home, binary: broker.path, ...ports, passwords: passwords.broker }));
   }
   return {
     specs,
     url: `http://${host}:${gatewayPort}`,
     databases,
     nats,
-    jaegerUrl: traces.jaegerUrl,
-    ensure: async (part) => servers.find(({ spec }) => spec.name === part)?.ensure(),
+    jaegerUrl,
+    ensure: async (part) => {
+      if (part === natsPart) return provision(nats.url, 1);
+      return servers.find(({ spec }) => spec.name === part)?.ensure();
+    },
   };
 }
 
@@ -106,13 +126,15 @@ function serviceSpec(
   };
 }
 
-async function prepareDatabases({ home, topology, portBase }: PartsOptions): Promise<DatabaseServer[]> {
+async function prepareDatabases(
+  { home, topology, portBase }: PartsOptions,
+  passwords: Passwords,
+): Promise<DatabaseServer[]> {
   if (topology.databases.length === 0) return [];
   linkLibraries();
   const directory = join(home, 'postgres');
   mkdirSync(directory, { recursive: true });
   const names = topology.databases.map(({ name }) => name);
-  const passwords = passwordsOf(join(home, 'passwords.json'), names);
   const user = postgresUser(directory, postgresBinary('postgres'));
   await createMissing(directory, names, user, passwords.superuser);
   return topology.databases.map(({ name, portOffset }) =>
@@ -120,21 +142,27 @@ async function prepareDatabases({ home, topology, portBase }: PartsOptions): Pro
   );
 }
 
+/** Every user of our broker has its own address; somebody's own broker has one for all. */
+function natsUrls(
+  broker: Broker,
+  portBase: number,
+  { nats }: Topology,
+  { broker: passwords }: Passwords,
+): (user: string) => string {
+  if (broker.kind === 'external') return () => broker.url;
+  return (user) => `nats://${user}:${passwords[user] ?? ''}@${host}:${portBase + nats.portOffset}`;
+}
+
 /** Without a monitoring address the services cannot see how the broker syncs: by convention it is on 8222. */
-function natsAddress(
+function natsMonitorUrl(
   broker: Broker,
   env: Record<string, string | undefined>,
   portBase: number,
   { nats }: Topology,
-): { url: string; monitorUrl: string } {
-  if (broker.kind === 'binary') {
-    return {
-      url: `nats://${host}:${portBase + nats.portOffset}`,
-      monitorUrl: `http://${host}:${portBase + nats.monitorPortOffset}`,
-    };
-  }
+): string {
+  if (broker.kind === 'binary') return `http://${host}:${portBase + nats.monitorPortOffset}`;
   const { hostname } = new URL(broker.url.includes('://') ? broker.url : `nats://${broker.url}`);
-  return { url: broker.url, monitorUrl: env.NATS_MONITOR_URL ?? `http://${hostname}:8222` };
+  return env.NATS_MONITOR_URL ?? `http://${hostname}:8222`;
 }
 
 function portsOf({ topology, portBase, gatewayPort }: PartsOptions, isBrokerExternal: boolean): PortUse[] {

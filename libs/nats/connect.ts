@@ -1,7 +1,9 @@
 /** One connection per process, for ever: it reconnects until the process is told to stop. */
 import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { readNatsUrl } from './address.ts';
 
 export type NatsOptions = {
+  /** With user and password, see address.ts. */
   url: string;
   name: string;
   /** The broker's monitoring address, from which its durability is read. */
@@ -12,7 +14,7 @@ export type NatsOptions = {
 
 export async function connectNats(options: NatsOptions): Promise<NatsConnection> {
   const connection = await connect({
-    servers: options.url.split(','),
+    ...readNatsUrl(options.url),
     name: options.name,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 250,

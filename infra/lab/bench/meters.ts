@@ -68,7 +68,7 @@ async function readMeters(
   connection: NatsConnection,
   protocol: Protocol | null,
 ): Promise<Reading> {
-  const manager = await jetstreamManager(connection);
+  const manager = await jetstreamManager(connection, { checkAPI: false });
   const [walSyncs, commits] = await readDatabases(lab);
   const messages = (await manager.streams.info(eventStream)).state.last_seq;
   const lockedSeconds = protocol === null ? null : await readLockHold(lab, protocol);
