@@ -3,17 +3,19 @@
  * with 1 when one is stale. `--docs <directory>` compares or writes the documents somewhere else.
  */
 import { parseArgs } from 'node:util';
-import { staleDocuments, writeDocuments } from './generate/documents.ts';
+import { brokerFiles, staleDocuments, writeDocuments } from './generate/documents.ts';
 import { driftedServices, generateMigrations } from './generate/migrations.ts';
 
 const { values } = parseArgs({
   options: { check: { type: 'boolean', default: false }, docs: { type: 'string', default: 'docs' } },
 });
+const brokerDirectory = 'infra/nats';
 process.exitCode = values.check ? await check(values.docs) : await write(values.docs);
 
 async function check(docs: string): Promise<number> {
   const stale = [
     ...staleDocuments(docs),
+    ...staleDocuments(brokerDirectory, brokerFiles),
     ...(await driftedServices()).map((service) => `services/${service}/migrations`),
   ];
   for (const file of stale) console.error(`${file} is stale`);
@@ -22,7 +24,8 @@ async function check(docs: string): Promise<number> {
 }
 
 async function write(docs: string): Promise<number> {
-  for (const file of writeDocuments(docs)) console.log(`${file} is written`);
+  const written = [...writeDocuments(docs), ...writeDocuments(brokerDirectory, brokerFiles)];
+  for (const file of written) console.log(`${file} is written`);
   for (const service of await driftedServices()) {
     generateMigrations(service);
     console.log(`services/${service}/migrations has a new migration: read it before you commit it`);

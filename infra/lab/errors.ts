@@ -2,10 +2,12 @@
 export type LabErrorCode =
   | 'home-in-use'
   | 'home-not-writable'
+  | 'home-other-broker'
   | 'port-taken'
   | 'part-not-ready'
   | 'part-unknown'
   | 'broker-missing'
+  | 'broker-refused'
   | 'postgres-missing'
   | 'postgres-refused'
   | 'not-running'

@@ -2,14 +2,24 @@ import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { makeAdminToken } from './admin-token.ts';
 import { type Addresses, serviceEnvironment, tracing } from './environment.ts';
-import { isOk, natsServer } from './nats.ts';
+import { isOk, natsServers, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
 import { type DatabaseServer, databaseServer } from './postgres.ts';
 import { createMissing, linkLibraries, postgresBinary } from './postgres-install.ts';
-import { passwordsOf } from './postgres-roles.ts';
+import { type Passwords, passwordsOf } from './postgres-roles.ts';
 import type { PartSpec } from './supervisor.ts';
-import { databasePart, natsPart, repository, type ServicePart, type Topology } from './topology.ts';
+import {
+  databasePart,
+  gatewayName,
+  labTopology,
+  natsNodesOf,
+  natsPart,
+  repository,
+  type ServicePart,
+  serviceOf,
+  type Topology,
+} from './topology.ts';
 import { dyingWithLauncher, postgresUser } from './user.ts';
 
 export type PartsOptions = {
@@ -26,6 +36,8 @@ export type PartsOptions = {
 export type Parts = {
   specs: readonly PartSpec[];
   url: string;
+  /** Of every gateway, the public one first. */
+  urls: readonly string[];
   databases: Record<string, { url: string; auditUrl: string }>;
   nats: { url: string; monitorUrl: string };
   jaegerUrl: string | null;
@@ -34,17 +46,25 @@ export type Parts = {
 };
 
 const host = '127.0.0.1';
+const adminName = 'admin';
+/** As in infra/nats/users.ts, which the launcher does not load: it brings the contracts with it. */
+const brokerUserNames = [...labTopology.services.map(({ name }) => name), adminName];
 
 export async function buildParts(options: PartsOptions): Promise<Parts> {
   const { home, topology, portBase, gatewayPort, say } = options;
   const search = { ...process.env, ...options.env };
   await assertPortsFree(portsOf(options, search.NATS_URL !== undefined && search.NATS_URL !== ''));
+  const databaseNames = topology.databases.map(({ name }) => name);
+  const passwords = passwordsOf(join(home, 'passwords.json'), databaseNames, brokerUserNames);
   const [broker, servers, traces] = await Promise.all([
     findBroker({ env: search, say, signal: options.signal }),
-    timed(say, 'databases prepared', () => prepareDatabases(options)),
+    timed(say, 'databases prepared', () => prepareDatabases(options, passwords)),
     tracing(),
   ]);
-  const nats = natsAddress(broker, search, portBase, topology);
+  const natsUrlOf = natsUrls(broker, portBase, topology, passwords);
+  const nats = { url: natsUrlOf(adminName), monitorUrl: natsMonitorUrl(broker, search, portBase, topology) };
+  // Somebody's own broker runs already, and nothing below can start without its streams.
+  if (broker.kind === 'external') await provision(broker.url, 1);
   const databases = Object.fromEntries(
     topology.databases.map(({ name }, index) => {
       const { url, auditUrl } = servers[index] as DatabaseServer;
@@ -54,21 +74,28 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const portOf = (service: ServicePart) =>
     service.portOffset === undefined ? gatewayPort : portBase + service.portOffset;
   const adminToken = makeAdminToken(home);
-  const addresses = { host, gatewayPort, portOf, databases, nats, jaegerUrl: traces.jaegerUrl, adminToken };
+  const { jaegerUrl } = traces;
+  const addresses = { host, gatewayPort, portOf, databases, nats, natsUrlOf, jaegerUrl, adminToken };
   const shared = { ...traces.env, ...options.env };
   const specs = topology.services.map((service) => serviceSpec(service, topology, addresses, shared));
   for (const { spec } of servers) specs.push(spec);
+  const nodes = natsNodesOf(topology, portBase);
   if (broker.kind === 'binary') {
-    const { portOffset, monitorPortOffset } = topology.nats;
-    specs.push(await natsServer(home, broker.path, portBase + portOffset, portBase + monitorPortOffset));
+    specs.push(...(await natsServers({ home, binary: broker.path, nodes, passwords: passwords.broker })));
   }
   return {
     specs,
     url: `http://${host}:${gatewayPort}`,
+    urls: topology.services
+      .filter((service) => serviceOf(service) === gatewayName)
+      .map((gateway) => `http://${host}:${portOf(gateway)}`),
     databases,
     nats,
-    jaegerUrl: traces.jaegerUrl,
-    ensure: async (part) => servers.find(({ spec }) => spec.name === part)?.ensure(),
+    jaegerUrl,
+    ensure: async (part) => {
+      if (part === natsPart) return provision(nats.url, nodes.length);
+      return servers.find(({ spec }) => spec.name === part)?.ensure();
+    },
   };
 }
 
@@ -106,35 +133,49 @@ function serviceSpec(
   };
 }
 
-async function prepareDatabases({ home, topology, portBase }: PartsOptions): Promise<DatabaseServer[]> {
+async function prepareDatabases(
+  { home, topology, portBase }: PartsOptions,
+  passwords: Passwords,
+): Promise<DatabaseServer[]> {
   if (topology.databases.length === 0) return [];
   linkLibraries();
   const directory = join(home, 'postgres');
   mkdirSync(directory, { recursive: true });
   const names = topology.databases.map(({ name }) => name);
-  const passwords = passwordsOf(join(home, 'passwords.json'), names);
   const user = postgresUser(directory, postgresBinary('postgres'));
   await createMissing(directory, names, user, passwords.superuser);
-  return topology.databases.map(({ name, portOffset }) =>
-    databaseServer(directory, user, name, portBase + portOffset, passwords),
+  return topology.databases.map(({ name, portOffset, clients }) =>
+    databaseServer(directory, user, name, portBase + portOffset, passwords, clients),
   );
 }
 
+/** Every user of our broker has its own address; somebody's own broker has one for all. */
+function natsUrls(
+  broker: Broker,
+  portBase: number,
+  topology: Topology,
+  { broker: passwords }: Passwords,
+): (user: string) => string {
+  if (broker.kind === 'external') return () => broker.url;
+  const servers = natsNodesOf(topology, portBase).map(({ port }) => `${host}:${port}`);
+  // User and password stand on the first one, and hold for all.
+  return (user) => `nats://${user}:${passwords[user] ?? ''}@${servers.join(',')}`;
+}
+
 /** Without a monitoring address the services cannot see how the broker syncs: by convention it is on 8222. */
-function natsAddress(
+function natsMonitorUrl(
   broker: Broker,
   env: Record<string, string | undefined>,
   portBase: number,
-  { nats }: Topology,
-): { url: string; monitorUrl: string } {
+  topology: Topology,
+): string {
   if (broker.kind === 'binary') {
-    return {
-      url: `nats://${host}:${portBase + nats.portOffset}`,
-      monitorUrl: `http://${host}:${portBase + nats.monitorPortOffset}`,
-    };
+    return natsNodesOf(topology, portBase)
+      .map(({ monitorPort }) => `http://${host}:${monitorPort}`)
+      .join(',');
   }
   const { hostname } = new URL(broker.url.includes('://') ? broker.url : `nats://${broker.url}`);
-  return { url: broker.url, monitorUrl: env.NATS_MONITOR_URL ?? `http://${hostname}:8222` };
+  return env.NATS_MONITOR_URL ?? `http://${hostname}:8222`;
 }
 
 function portsOf({ topology, portBase, gatewayPort }: PartsOptions, isBrokerExternal: boolean): PortUse[] {
@@ -148,9 +189,15 @@ function portsOf({ topology, portBase, gatewayPort }: PartsOptions, isBrokerExte
   });
   for (const { name, portOffset } of topology.databases) uses.push(based(databasePart(name), portOffset));
   if (isBrokerExternal) return uses;
-  const { portOffset, monitorPortOffset } = topology.nats;
-  return [...uses, based(natsPart, portOffset), based('nats-monitor', monitorPortOffset)];
+  const nodes = natsNodesOf(topology, portBase).flatMap(({ name, port, monitorPort, routePort }) => [
+    { part: name, port },
+    { part: `${name}-monitor`, port: monitorPort },
+    ...(isCluster(topology) ? [{ part: `${name}-routes`, port: routePort }] : []),
+  ]);
+  return [...uses, ...nodes.map((use): PortUse => ({ ...use, option: '--port-base' }))];
 }
+
+const isCluster = ({ nats }: Topology): boolean => (nats.nodes ?? 1) > 1;
 
 async function timed<T>(say: (line: string) => void, what: string, work: () => Promise<T>): Promise<T> {
   const startedMs = Date.now();

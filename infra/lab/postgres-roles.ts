@@ -5,15 +5,26 @@ import { systemCode } from './errors.ts';
 
 export const superuser = 'postgres';
 
-export type Passwords = { superuser: string; auditor: string; roles: Record<string, string> };
+export type Passwords = {
+  superuser: string;
+  auditor: string;
+  roles: Record<string, string>;
+  /** Of the broker's users. */
+  broker: Record<string, string>;
+};
 
 /** Reads the passwords of this home, and makes the ones that are missing. Only the owner may read the file. */
-export function passwordsOf(file: string, roles: readonly string[]): Passwords {
+export function passwordsOf(
+  file: string,
+  roles: readonly string[],
+  brokerUsers: readonly string[] = [],
+): Passwords {
   const kept = read(file);
   const passwords: Passwords = {
     superuser: kept?.superuser ?? randomPassword(),
     auditor: kept?.auditor ?? randomPassword(),
-    roles: Object.fromEntries(roles.map((role) => [role, kept?.roles[role] ?? randomPassword()])),
+    roles: Object.fromEntries(roles.map((role) => [role, kept?.roles?.[role] ?? randomPassword()])),
+    broker: Object.fromEntries(brokerUsers.map((user) => [user, kept?.broker?.[user] ?? randomPassword()])),
   };
   writeFileSync(file, `${JSON.stringify(passwords, null, 2)}\n`, { mode: 0o600 });
   return passwords;
@@ -52,12 +63,13 @@ async function ensureRole(client: pg.Client, name: string, password: string): Pr
   await client.query(`create role ${role} ${attributes} password ${pg.escapeLiteral(password)}`);
 }
 
-/** Hexadecimal, so that it stands in a URL as it is. */
-const randomPassword = (): string => randomBytes(18).toString('hex');
+/** Hexadecimal, so that it stands in a URL as it is; the letter keeps the broker from reading a number. */
+const randomPassword = (): string => `p${randomBytes(18).toString('hex')}`;
 
-function read(file: string): Passwords | undefined {
+/** Of an older lab, some may be missing. */
+function read(file: string): Partial<Passwords> | undefined {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Passwords;
+    return JSON.parse(readFileSync(file, 'utf8')) as Partial<Passwords>;
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;

@@ -213,7 +213,7 @@ const byOrder = <Row extends { orderId: string }>(rows: readonly Row[]) =>
 /** Ids of all messages in the stream. Headers only: the bodies stay where they are. */
 async function readStream(connection: NatsConnection): Promise<Set<string>> {
   const ids = new Set<string>();
-  const manager = await jetstreamManager(connection);
+  const manager = await jetstreamManager(connection, { checkAPI: false });
   const { state } = await manager.streams.info(eventStream);
   if (state.messages === 0) return ids;
   const consumer = await jetstream(connection).consumers.get(eventStream, { headers_only: true });

@@ -1,16 +1,22 @@
 /**
- * Where the faults are kept: one NATS KV bucket that every service watches, so that a change takes effect
+ * Where the faults are kept: one NATS KV bucket that every service listens to, so that a change takes effect
  * at once and survives a restart. Key `active` holds all faults (one revision: set and reset are atomic);
  * keys `hits.<fault id>` count, over all replicas, how often each has fired.
+ *
+ * Nothing here makes a consumer or reads directly: either lets whoever may do it deliver what it has written
+ * under any subject, another service's events included (docs/security.md).
  */
 import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { z } from 'zod';
+import { provisioned } from '#libs/nats/provisioned.ts';
+import { faultBucket, faultsSubject } from '#libs/nats/streams.ts';
 import { type Fault, fault } from './fault.ts';
 
-const bucketName = 'faults';
 const activeKey = 'active';
 const updateAttemptsMax = 50;
+/** For what was said while the connection was away; otherwise a change is heard as it is stored. */
+const rereadEveryMs = 5_000;
 
 const storedFaults = z.array(fault);
 
@@ -21,56 +27,88 @@ export type FaultBucket = {
   watch(onChange: (faults: Fault[]) => void): Promise<() => void>;
   /** Adds to a fault's hits, up to its bound: says how many of them fired. */
   count(faultId: string, hits: number, hitsMax: number): Promise<number>;
-  hits(): Promise<Map<string, number>>;
+  hits(faultIds: readonly string[]): Promise<Map<string, number>>;
 };
 
+/** The bucket is provisioned with the streams (infra/nats/provision.ts). */
 export async function openFaultBucket(connection: NatsConnection): Promise<FaultBucket> {
-  const kv = await new Kvm(connection).create(bucketName, { history: 1 });
+  const kv = await new Kvm(connection).open(faultBucket, { allow_direct: false });
+
+  const read: FaultBucket['read'] = async () => {
+    const entry = await kv.get(activeKey);
+    return { revision: entry?.revision ?? 0, faults: parse(entry?.string()) };
+  };
+  const forget = async (faultIds: readonly string[]) => {
+    for (const id of faultIds) {
+      const entry = await kv.get(hitsKey(id));
+      if (entry?.operation === 'PUT') await kv.delete(hitsKey(id));
+    }
+  };
+
   return {
-    async read() {
-      const entry = await kv.get(activeKey);
-      return { revision: entry?.revision ?? 0, faults: parse(entry?.string()) };
-    },
+    read,
     async write(faults, expected) {
+      const before = (await read()).faults.map(({ id }) => id);
+      const after = faults.map(({ id }) => id);
+      // A hit of an earlier fault of the same name may have been counted after its end.
+      await forget(after.filter((id) => !before.includes(id)));
       const text = JSON.stringify(faults);
-      if (expected === undefined) {
-        await kv.put(activeKey, text);
-      } else if (!(await replaced(kv, activeKey, text, expected))) return false;
-      const alive = new Set(faults.map(({ id }) => id));
-      for await (const key of await kv.keys('hits.*')) {
-        if (!alive.has(key.slice('hits.'.length))) await kv.delete(key);
-      }
+      if (expected === undefined) await kv.put(activeKey, text);
+      else if (!(await replaced(kv, activeKey, text, expected))) return false;
+      await forget(before.filter((id) => !after.includes(id)));
       return true;
     },
     async watch(onChange) {
-      const watcher = await kv.watch({ key: activeKey });
-      const loop = async () => {
-        for await (const entry of watcher) onChange(entry.operation === 'PUT' ? parse(entry.string()) : []);
+      let heard = 0;
+      const reread = async () => {
+        const heardBefore = heard;
+        const { faults } = await read();
+        // What was heard meanwhile is newer.
+        if (heard === heardBefore) onChange(faults);
       };
-      void loop();
-      return () => watcher.stop();
+      const subscription = connection.subscribe(faultsSubject, {
+        callback(error, message) {
+          if (error) return;
+          heard += 1;
+          onChange(parse(message.string()));
+        },
+      });
+      // The broker may be away: what was known until then goes on.
+      const timer = setInterval(() => void reread().catch(() => {}), rereadEveryMs);
+      timer.unref();
+      const stop = () => {
+        clearInterval(timer);
+        subscription.unsubscribe();
+      };
+      try {
+        await provisioned(`the bucket ${faultBucket}`, reread);
+      } catch (error) {
+        stop();
+        throw error;
+      }
+      return stop;
     },
     async count(faultId, hits, hitsMax) {
       for (let attempt = 1; attempt <= updateAttemptsMax; attempt++) {
-        const entry = await kv.get(`hits.${faultId}`);
+        const entry = await kv.get(hitsKey(faultId));
         const before = Number(entry?.string() || 0);
         const fired = Math.min(hits, hitsMax - before);
         if (fired <= 0) return 0;
-        if (await replaced(kv, `hits.${faultId}`, String(before + fired), entry?.revision ?? 0)) return fired;
+        if (await replaced(kv, hitsKey(faultId), String(before + fired), entry?.revision ?? 0)) return fired;
       }
       throw new Error(`the hits of fault ${faultId} could not be counted in ${updateAttemptsMax} attempts`);
     },
-    async hits() {
-      const counts = new Map<string, number>();
-      for await (const key of await kv.keys('hits.*')) {
-        const entry = await kv.get(key);
-        counts.set(key.slice('hits.'.length), Number(entry?.string() || 0));
-      }
-      return counts;
+    async hits(faultIds) {
+      const counted = faultIds.map(async (id): Promise<[string, number]> => {
+        const entry = await kv.get(hitsKey(id));
+        return [id, Number(entry?.string() || 0)];
+      });
+      return new Map(await Promise.all(counted));
     },
   };
 }
 
+const hitsKey = (faultId: string): string => `hits.${faultId}`;
 const wrongLastSequence = 10071;
 
 /** Compare and set: false when the key has moved on since `revision`. */
@@ -86,8 +124,14 @@ async function replaced(kv: KV, key: string, text: string, revision: number): Pr
   }
 }
 
+/** What nobody of ours has written is no fault. */
 function parse(text: string | undefined): Fault[] {
   if (!text) return [];
-  const parsed = storedFaults.safeParse(JSON.parse(text));
-  return parsed.success ? parsed.data : [];
+  try {
+    const parsed = storedFaults.safeParse(JSON.parse(text));
+    return parsed.success ? parsed.data : [];
+  } catch (error) {
+    if (error instanceof SyntaxError) return [];
+    throw error;
+  }
 }

@@ -6,6 +6,7 @@
  */
 import { createInbox, headers, type Msg, type NatsConnection } from '@nats-io/transport-node';
 import { batchContentType } from '#libs/contracts/events.ts';
+import { inboxPrefix } from './address.ts';
 
 const publishTimeoutMs = 5_000;
 const sweepMs = 500;
@@ -17,7 +18,7 @@ export type Publish = (message: Message, extraHeaders?: Record<string, string>) 
 type Pending = { subject: string; lateAt: number; resolve: () => void; reject: (error: Error) => void };
 
 export function createPublisher(connection: NatsConnection): Publish {
-  const inbox = createInbox();
+  const inbox = createInbox(inboxPrefix(connection));
   const pending = new Map<string, Pending>();
   let next = 0;
 

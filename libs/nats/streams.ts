@@ -1,9 +1,17 @@
-/** The streams, as data. Every service makes sure of them at its start; equal definitions are a no-op. */
-import { type JetStreamManager, jetstreamManager, type StreamConfig } from '@nats-io/jetstream';
-import { type NatsConnection, nanos } from '@nats-io/transport-node';
+/**
+ * What stands on the broker, as data. infra/nats/provision.ts makes it; a service may neither create nor
+ * change any of it.
+ */
+import type { StreamConfig } from '@nats-io/jetstream';
+import { nanos } from '@nats-io/transport-node';
 
 export const eventStream = 'EVENTS';
 export const deadLetterStream = 'DEAD_LETTERS';
+export const faultBucket = 'faults';
+export const faultStream = `KV_${faultBucket}`;
+export const activeFaultsSubject = `$KV.${faultBucket}.active`;
+/** Where the faults are said again once they are stored: a write that was refused is never heard. */
+export const faultsSubject = 'faults.active';
 
 const hour = 60 * 60 * 1000;
 /** Shorter than the outboxes' retention: whatever the stream holds, an outbox can still vouch for. */
@@ -21,18 +29,24 @@ export const streams = [
   { name: deadLetterStream, subjects: ['dead-letter.>'], storage: 'file', max_age: nanos(30 * 24 * hour) },
 ] as const satisfies (Partial<StreamConfig> & { name: string })[];
 
-const streamExistsWithOtherConfig = 10058;
+/**
+ * A key-value bucket is a stream with these settings. Roll-ups stay off: with them, whoever may write one key
+ * could wipe all the others.
+ */
+export const faultStreamConfig = {
+  name: faultStream,
+  subjects: [`$KV.${faultBucket}.>`],
+  storage: 'file',
+  max_msgs_per_subject: 1,
+  discard: 'new',
+  allow_rollup_hdrs: false,
+  republish: { src: activeFaultsSubject, dest: faultsSubject },
+} as const satisfies Partial<StreamConfig> & { name: string };
 
-export async function ensureStreams(connection: NatsConnection): Promise<JetStreamManager> {
-  const manager = await jetstreamManager(connection);
-  for (const definition of streams) {
-    const config = { ...definition, subjects: [...definition.subjects] };
-    try {
-      await manager.streams.add(config);
-    } catch (error) {
-      if ((error as { code?: number }).code !== streamExistsWithOtherConfig) throw error;
-      await manager.streams.update(definition.name, config);
-    }
-  }
-  return manager;
-}
+/** Of the durable consumer that every service has, under its own name. */
+export const ackWaitMs = 30_000;
+/**
+ * Not acknowledged at once, at most; beyond it the broker stops delivering. Far above what is worked on, because
+ * a message stays open for as long as one of its orders waits for a row that somebody else holds.
+ */
+export const messagesOpenMax = 4_000;

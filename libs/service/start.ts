@@ -9,7 +9,6 @@ import { createInjectorFor } from '#libs/faults/start.ts';
 import { connectNats } from '#libs/nats/connect.ts';
 import { consume } from '#libs/nats/consume.ts';
 import { createPublisher } from '#libs/nats/publish.ts';
-import { ensureStreams } from '#libs/nats/streams.ts';
 import { migrate } from '#libs/postgres/migrate.ts';
 import { createPool } from '#libs/postgres/pool.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
@@ -60,8 +59,9 @@ export async function start(service: ServiceDefinition): Promise<void> {
   const readPool = createPool(config.DATABASE_URL, { ...connections, purpose: 'reads' });
   // Before all else: what stands in doubt may hold locks that everything below runs into.
   const twoPhase = createTwoPhase({ service, config, metrics, onTrouble });
-  await migrate(pool, service.migrations);
-  if (config.LAB_DATA) await runThenCommit(pool, service.seed);
+  await migrate(pool, service.migrations, async () => {
+    if (config.LAB_DATA) await runThenCommit(pool, service.seed);
+  });
 
   const connection = await connectNats({
     url: config.NATS_URL,
@@ -69,7 +69,6 @@ export async function start(service: ServiceDefinition): Promise<void> {
     monitorUrl: config.NATS_MONITOR_URL,
     unsafe: config.NATS_UNSAFE === '1',
   });
-  const manager = await ensureStreams(connection);
   const publish = createPublisher(connection);
   const injector = await createInjectorFor(connection, config.FAULTS, (point, action) => {
     metrics.faults.inc({ point, action });
@@ -141,9 +140,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
   };
   const consumer = await consume({
     connection,
-    manager,
     durable: name,
-    subjects: [...reactions.keys()],
     onMessage(message) {
       const { items, settled } = receive(message, delivery);
       driver.submit(items);

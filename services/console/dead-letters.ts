@@ -13,7 +13,7 @@ const query = z.strictObject({
 export function deadLetterRoutes(app: FastifyInstance, connection: NatsConnection): void {
   app.get('/api/dead-letters', async (request) => {
     const { cursor, limit } = parse(query, request.query);
-    const manager = await jetstreamManager(connection);
+    const manager = await jetstreamManager(connection, { checkAPI: false });
     const { state } = await manager.streams.info(deadLetterStream);
     const items: ReturnType<typeof toDeadLetter>[] = [];
     let sequence = Math.max(cursor + 1, state.first_seq);

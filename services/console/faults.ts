@@ -37,7 +37,8 @@ export async function faultRoutes(app: FastifyInstance, connection: NatsConnecti
 
 async function list(bucket: FaultBucket | undefined) {
   if (!bucket) return { revision: 0, items: [] };
-  const [{ revision, faults }, hits] = await Promise.all([bucket.read(), bucket.hits()]);
+  const { revision, faults } = await bucket.read();
+  const hits = await bucket.hits(faults.map(({ id }) => id));
   return { revision, items: faults.map((fault) => ({ ...fault, hits: hits.get(fault.id) ?? 0 })) };
 }
 

@@ -2,7 +2,6 @@
 import type { NatsConnection } from '@nats-io/transport-node';
 import { pino } from 'pino';
 import { connectNats } from '#libs/nats/connect.ts';
-import { ensureStreams } from '#libs/nats/streams.ts';
 import { readConfig } from '#libs/service/config.ts';
 import { createHttp, type FastifyInstance } from '#libs/service/http.ts';
 import { createMetrics } from '#libs/service/metrics.ts';
@@ -31,7 +30,6 @@ export async function startGateway(): Promise<void> {
     monitorUrl: config.NATS_MONITOR_URL,
     unsafe: config.NATS_UNSAFE === '1',
   });
-  await ensureStreams(connection);
 
   const app = createHttp({
     logger: log,
@@ -42,11 +40,8 @@ export async function startGateway(): Promise<void> {
             () => 'up',
             () => 'down',
           );
-      const services = await upstreams.ready();
-      return {
-        ready: broker === 'up' && Object.values(services).every((state) => state === 'up'),
-        detail: { broker, ...services },
-      };
+      const { usable, services } = await upstreams.ready();
+      return { ready: broker === 'up' && usable, detail: { broker, ...services } };
     },
     metrics: () => metrics.registry.metrics(),
   });

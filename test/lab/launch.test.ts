@@ -47,7 +47,6 @@ describe('the environment of a service', () => {
       SERVICE_HOST: '127.0.0.1',
       SERVICE_PORT: String(at.portBase + 1),
       DATABASE_URL: lab.databases.order?.url,
-      NATS_URL: lab.nats.url,
       NATS_MONITOR_URL: lab.nats.monitorUrl,
       FAULTS: 'on',
       LAB_DATA: 'on',
@@ -55,6 +54,10 @@ describe('the environment of a service', () => {
       GIVEN: 'by the caller',
     });
     expect(env).not.toHaveProperty('SAGA_LAB_SECRET');
+    // Its own user of the broker, which may less than the one that commands and tests have.
+    expect(env.NATS_URL).toMatch(/^nats:\/\/order:p[0-9a-f]{36}@127\.0\.0\.1:/);
+    expect(lab.nats.url).toMatch(/^nats:\/\/admin:/);
+    expect(env.NATS_URL).not.toContain(new URL(lab.nats.url).password);
   });
 
   test('of the gateway names the other services and the audit addresses, and no database of its own', async () => {

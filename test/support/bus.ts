@@ -1,6 +1,7 @@
 /** The bus as a stranger sees it: what journeys publish that no service would, and take away again. */
 import { DeliverPolicy, type JsMsg, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, headers } from '@nats-io/transport-node';
+import { readNatsUrl } from '#libs/nats/address.ts';
 import { eventStream } from '#libs/nats/streams.ts';
 import { system } from './api.ts';
 
@@ -9,7 +10,7 @@ export type StoredMessage = { seq: number; subject: string; body: string; messag
 export type Bus = Awaited<ReturnType<typeof openBus>>;
 
 export async function openBus() {
-  const connection = await connect({ servers: system.nats.url, name: 'a test' });
+  const connection = await connect({ ...readNatsUrl(system.nats.url), name: 'a test' });
   const client = jetstream(connection);
   const manager = await jetstreamManager(connection);
   const foreign: number[] = [];

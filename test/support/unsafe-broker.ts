@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { isOk } from '#lab/nats.ts';
 import { findBroker } from '#lab/nats-binary.ts';
 import { repository } from '#lab/topology.ts';
+import { provisionBroker } from '../../infra/nats/provision.ts';
 import { eventually } from './eventually.ts';
 
 export type UnsafeBroker = { url: string; monitorUrl: string; [Symbol.asyncDispose](): Promise<void> };
@@ -20,8 +21,10 @@ export async function startUnsafeBroker(port: number): Promise<UnsafeBroker> {
   const child = spawn(broker.path, ['--config', file], { stdio: 'ignore' });
   const monitorUrl = `http://127.0.0.1:${port + 1}`;
   await eventually('the unsafe broker answers', () => isOk(`${monitorUrl}/healthz`));
+  const url = `nats://127.0.0.1:${port}`;
+  await provisionBroker({ url, replicas: 1 });
   return {
-    url: `nats://127.0.0.1:${port}`,
+    url,
     monitorUrl,
     async [Symbol.asyncDispose]() {
       await ended(child, 'SIGKILL');

@@ -20,6 +20,7 @@ describe('The addresses that a service is told', () => {
       databases.map(({ name }) => [name, { url: `of ${name}`, auditUrl: 'audit' }]),
     ),
     nats: { url: 'nats://there', monitorUrl: 'http://there' },
+    natsUrlOf: (user: string) => `nats://${user}@there`,
     jaegerUrl: null,
     adminToken: 'the token',
   };

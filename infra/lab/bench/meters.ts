@@ -68,7 +68,7 @@ async function readMeters(
   connection: NatsConnection,
   protocol: Protocol | null,
 ): Promise<Reading> {
-  const manager = await jetstreamManager(connection);
+  const manager = await jetstreamManager(connection, { checkAPI: false });
   const [walSyncs, commits] = await readDatabases(lab);
   const messages = (await manager.streams.info(eventStream)).state.last_seq;
   const lockedSeconds = protocol === null ? null : await readLockHold(lab, protocol);
@@ -120,8 +120,9 @@ function readCpu(lab: LabState): Reading['cpuMs'] {
 function groupOf(name: string, kind: PartState['kind']): Part {
   if (kind === 'database') return 'databases';
   if (kind === 'nats') return 'nats';
-  if (name === gatewayName) return 'gateway';
-  return name === coordinatorName ? 'coordinator' : 'services';
+  const service = name.replace(/-\d+$/, '');
+  if (service === gatewayName) return 'gateway';
+  return service === coordinatorName ? 'coordinator' : 'services';
 }
 
 function readProcesses(): { pid: number; parent: number; cpuMs: number }[] | null {

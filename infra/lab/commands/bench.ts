@@ -1,4 +1,5 @@
 import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { readNatsUrl } from '#libs/nats/address.ts';
 import { type Contender, contenderCalled, contenders } from '../bench/contenders.ts';
 import { runFloor } from '../bench/floor.ts';
 import { runLoad } from '../bench/load.ts';
@@ -53,7 +54,7 @@ export async function run({ values, positionals }: Arguments<typeof options>, io
     hot: values.hot ?? false,
   };
   const lab = runningLab(io.home);
-  const connection = await connect({ servers: lab.nats.url, name: 'bench' });
+  const connection = await connect({ ...readNatsUrl(lab.nats.url), name: 'bench' });
   try {
     const floor = values['no-floor'] ? null : await measureFloor(lab, connection, settings, io);
     const runs: Run[] = [];
