@@ -43,6 +43,7 @@ export default defineConfig({
           include: [
             'test/journeys/*.test.ts',
             'test/two-phase/*.test.ts',
+            'test/security/*.test.ts',
             'test/conformance.test.ts',
             'test/checker.test.ts',
           ],

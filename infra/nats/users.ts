@@ -2,8 +2,10 @@
  * Who may say and hear what on the broker, as data. From these rows come users.conf, users-faults.conf and
  * docs/broker-users.md (`npm run generate`), and the tests in test/security ask a broker that runs with them.
  *
- * Not given to anybody but admin, because each lets its holder deliver a stored message under any subject:
- * making a consumer (but for the gateway, see there) and reading directly (DIRECT.GET).
+ * Two rights that look harmless are given to nobody but admin. DIRECT.GET sends a stored message as it is to any
+ * subject that the asker names for the answer: with it, whoever may write anything at all says what another
+ * service says. Making a consumer has messages delivered to inboxes of others, in any number; only the gateway
+ * has it, for the stream of events, which an answer cannot be sent back to under another name.
  */
 import { eventTypes, type ServiceName, serviceNames } from '#libs/contracts/events.ts';
 import { inboxPrefixOf } from '#libs/nats/address.ts';

@@ -3,8 +3,7 @@
  * at once and survives a restart. Key `active` holds all faults (one revision: set and reset are atomic);
  * keys `hits.<fault id>` count, over all replicas, how often each has fired.
  *
- * Nothing here makes a consumer or reads directly: either lets whoever may do it deliver what it has written
- * under any subject, another service's events included (docs/security.md).
+ * Nothing here makes a consumer or reads directly (DIRECT.GET): services may neither (docs/security.md).
  */
 import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from '@nats-io/transport-node';

@@ -1,0 +1,60 @@
+/** The stream of events as an admin, or the gateway, reads it. */
+import { DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { parseEvent, type SagaEvent } from '#libs/contracts/events.ts';
+import { deadLetterStream, eventStream, faultStream } from '#libs/nats/streams.ts';
+
+type Stored = { seq: number; subject: string; body: string };
+
+export type Stream = Awaited<ReturnType<typeof openStream>>;
+
+export async function openStream(connection: NatsConnection) {
+  const manager = await jetstreamManager(connection, { checkAPI: false });
+  return {
+    async state() {
+      const { state } = await manager.streams.info(eventStream);
+      const { messages, first_seq: firstSequence, last_seq: lastSequence } = state;
+      return { messages, firstSequence, lastSequence };
+    },
+    purge: () => manager.streams.purge(eventStream),
+    consumer: (name: string) => manager.consumers.info(eventStream, name),
+    /** Of the bucket of faults. */
+    allowDirectReads: () => manager.streams.update(faultStream, { allow_direct: true }),
+    /** Configurations of all streams and consumers. */
+    async everything() {
+      const names = [eventStream, deadLetterStream, faultStream];
+      const infos = await Promise.all(names.map((name) => manager.streams.info(name)));
+      const consumers = (await manager.consumers.list(eventStream).next()).map(({ config, name }) => [
+        name,
+        config,
+      ]);
+      return { streams: infos.map(({ config }) => config), consumers: Object.fromEntries(consumers) };
+    },
+    async messagesFrom(sequence: number): Promise<Stored[]> {
+      const consumer = await jetstream(connection).consumers.get(eventStream, {
+        deliver_policy: DeliverPolicy.StartSequence,
+        opt_start_seq: sequence,
+      });
+      const found: Stored[] = [];
+      for await (const message of await consumer.consume()) {
+        found.push({ seq: message.seq, subject: message.subject, body: message.string() });
+        if (message.info.pending === 0) break;
+      }
+      return found;
+    },
+    /** As a service reads a message: what no schema accepts, or came on another subject, is none. */
+    eventsIn(subject: string, body: string): SagaEvent[] {
+      const batch: unknown = JSON.parse(body);
+      if (!Array.isArray(batch)) return [];
+      return batch.flatMap((candidate) => {
+        const parsed = parseEvent(candidate);
+        return parsed.ok && parsed.event.type === subject ? [parsed.event] : [];
+      });
+    },
+    async deadLetters(): Promise<string[]> {
+      const { state } = await manager.streams.info(deadLetterStream);
+      const stored = await manager.streams.getMessage(deadLetterStream, { seq: state.last_seq });
+      return stored ? [stored.string()] : [];
+    },
+  };
+}
