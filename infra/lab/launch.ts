@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { LabError } from './errors.ts';
 import { homeDirectory, reapLeftovers, stateFile, takeHome, writeState } from './home.ts';
 import { buildParts, type Parts } from './parts.ts';
@@ -18,6 +19,8 @@ export type LabOptions = {
   env?: Record<string, string>;
   /** What to start; the whole lab unless a test says otherwise. */
   parts?: Topology;
+  /** `find`: a Jaeger is started when there is one to start. Default `off`: only one that runs already is used. */
+  jaeger?: 'find' | 'off';
   /** Progress and restarts, one line each. */
   say?: (line: string) => void;
   /** Gives up a start that is under way; everything started so far is stopped. */
@@ -47,9 +50,11 @@ export type Lab = {
   close(): Promise<void>;
 };
 
+const spareWithinMs = 10_000;
+
 /** Kinds in the order of their start; they are stopped in the opposite order. */
-const startOrder = [['database', 'nats'], ['service']] as const;
-const stopOrder = [['service'], ['nats'], ['database']] as const;
+const startOrder = [['database', 'nats', 'jaeger'], ['service']] as const;
+const stopOrder = [['service'], ['nats', 'jaeger'], ['database']] as const;
 
 /** Starts the lab and resolves when every part is ready; on failure everything is stopped again. */
 export async function launchLab(options: LabOptions): Promise<Lab> {
@@ -67,6 +72,7 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
       portBase: options.portBase ?? defaultPorts.base,
       env: options.env ?? {},
       topology: options.parts ?? labTopology,
+      jaeger: options.jaeger ?? 'off',
       signal: options.signal,
     });
     options.signal?.throwIfAborted();
@@ -99,6 +105,7 @@ async function startAll(
     const wave = supervisors.filter(({ spec }) => (kinds as readonly string[]).includes(spec.kind));
     const started = Promise.all(
       wave.map(async (supervisor) => {
+        if (supervisor.spec.kind === 'jaeger') return startSpare(supervisor, say);
         await supervisor.start();
         await parts.ensure(supervisor.spec.name);
       }),
@@ -107,6 +114,12 @@ async function startAll(
     const names = wave.map(({ spec }) => spec.name).join(', ');
     if (names !== '') say(`ready: ${names} (${seconds(startedMs)})`);
   }
+}
+
+/** What the lab can do without must neither fail nor hold up its start. */
+async function startSpare(supervisor: Supervisor, say: (line: string) => void): Promise<void> {
+  const started = supervisor.start().catch((error: Error) => say(`the lab goes without: ${error.message}`));
+  await Promise.race([started, delay(spareWithinMs, undefined, { ref: false })]);
 }
 
 function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: () => void): Lab {
@@ -134,7 +147,8 @@ function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: (
       await part(name).start();
     },
     ready: async () => {
-      await Promise.all(supervisors.filter(({ isWanted }) => isWanted).map((each) => each.ready()));
+      const needed = supervisors.filter(({ isWanted, spec }) => isWanted && spec.kind !== 'jaeger');
+      await Promise.all(needed.map((each) => each.ready()));
     },
     close: () => {
       closing ??= stopAll(supervisors).finally(() => end(home, release));

@@ -1,7 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { makeAdminToken } from './admin-token.ts';
-import { type Addresses, serviceEnvironment, tracing } from './environment.ts';
+import { type Addresses, serviceEnvironment } from './environment.ts';
+import { tracing } from './jaeger.ts';
 import { isOk, natsServer } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
@@ -18,6 +19,7 @@ export type PartsOptions = {
   portBase: number;
   env: Record<string, string>;
   topology: Topology;
+  jaeger: 'find' | 'off';
   say: (line: string) => void;
   signal?: AbortSignal | undefined;
 };
@@ -42,7 +44,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const [broker, servers, traces] = await Promise.all([
     findBroker({ env: search, say, signal: options.signal }),
     timed(say, 'databases prepared', () => prepareDatabases(options)),
-    tracing(),
+    tracing({ ...options, search: { env: search, say, signal: options.signal } }),
   ]);
   const nats = natsAddress(broker, search, portBase, topology);
   const databases = Object.fromEntries(
@@ -58,6 +60,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const shared = { ...traces.env, ...options.env };
   const specs = topology.services.map((service) => serviceSpec(service, topology, addresses, shared));
   for (const { spec } of servers) specs.push(spec);
+  if (traces.spec) specs.push(traces.spec);
   if (broker.kind === 'binary') {
     const { portOffset, monitorPortOffset } = topology.nats;
     specs.push(await natsServer(home, broker.path, portBase + portOffset, portBase + monitorPortOffset));

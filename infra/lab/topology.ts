@@ -66,3 +66,4 @@ export const labTopology: Topology = {
 /** Parts are named after what they hold: the server of the database `order` is the part `order-db`. */
 export const databasePart = (database: string): string => `${database}-db`;
 export const natsPart = 'nats';
+export const jaegerPart = 'jaeger';
