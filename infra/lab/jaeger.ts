@@ -41,7 +41,7 @@ export async function tracing({ jaeger, home, portBase, search }: TracingOptions
   if (env.OTEL_SDK_DISABLED === 'true') return { env: {}, jaegerUrl: null };
   // The variable itself is passed on with every other OTEL_ one.
   if (env.OTEL_EXPORTER_OTLP_ENDPOINT) return { env: {}, jaegerUrl: known };
-  if (await answers(otlpPort)) return { env: exportingTo(otlpPort), jaegerUrl: known };
+  if (await answers(otlpPort)) return { env: exportingTo(otlpPort, env), jaegerUrl: known };
   const own = { env: { OTEL_SDK_DISABLED: 'true' }, jaegerUrl: null };
   if (jaeger === 'off') return own;
   const binary = await findJaeger(search);
@@ -54,10 +54,19 @@ export async function tracing({ jaeger, home, portBase, search }: TracingOptions
   }
   say(`Jaeger: version ${binary.version} (${binary.from})`);
   const spec = jaegerServer(home, binary.path, { otlp, ui });
-  return { env: exportingTo(otlp), jaegerUrl: `http://${host}:${ui}`, spec };
+  return { env: exportingTo(otlp, env), jaegerUrl: `http://${host}:${ui}`, spec };
 }
 
-const exportingTo = (port: number) => ({ OTEL_EXPORTER_OTLP_ENDPOINT: `http://${host}:${port}` });
+/**
+ * All parts have the clock of one machine. Jaeger knows that by the address: without one it takes what starts
+ * after its parent's end, as everything behind a broker does, for a clock that is wrong, and says so.
+ */
+const oneClock = `ip=${host}`;
+
+const exportingTo = (port: number, { OTEL_RESOURCE_ATTRIBUTES: given }: JaegerSearch['env']) => ({
+  OTEL_EXPORTER_OTLP_ENDPOINT: `http://${host}:${port}`,
+  OTEL_RESOURCE_ATTRIBUTES: given ? `${given},${oneClock}` : oneClock,
+});
 
 /** One receiver, one store, one query server; the gRPC half of the last cannot be left out: any free port. */
 const configuration = (ports: { otlp: number; ui: number }): string => `# Written by the lab at every start.
