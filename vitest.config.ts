@@ -36,6 +36,16 @@ export default defineConfig({
         },
       },
       {
+        // A lab with a real Jaeger; skipped with a line that says so where none can be had.
+        test: {
+          name: 'traces',
+          include: ['test/traces/*.test.ts'],
+          globalSetup: 'test/support/jaeger-setup.ts',
+          fileParallelism: false,
+          sequence: group(3),
+        },
+      },
+      {
         // All of these share one running lab and look at its sums: never two files at a time.
         test: {
           name: 'system',
@@ -51,7 +61,7 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: journeyMs,
           hookTimeout: setupMs,
-          sequence: group(3),
+          sequence: group(4),
         },
       },
       {

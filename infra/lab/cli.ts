@@ -16,6 +16,11 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
   },
   { name: 'order', summary: 'place an order', load: () => import('./commands/order.ts') },
   { name: 'watch', summary: 'follow an order to its end', load: () => import('./commands/watch.ts') },
+  {
+    name: 'trace',
+    summary: "show an order's trace as a tree",
+    load: () => import('./commands/trace.ts'),
+  },
   { name: 'break', summary: 'put a fault at a point', load: () => import('./commands/break.ts') },
   { name: 'heal', summary: 'end faults', load: () => import('./commands/heal.ts') },
   { name: 'check', summary: 'check the invariants', load: () => import('./commands/check.ts') },

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { answers } from './ports.ts';
 import { coordinatorName, gatewayName, repository, type ServicePart, serviceOf } from './topology.ts';
 
 type Environment = Record<string, string>;
@@ -18,9 +17,6 @@ export type Addresses = {
   adminToken: string;
 };
 
-const jaegerOtlpPort = 4318;
-/** Where Jaeger's pages and its query API are, unless JAEGER_URL says otherwise. */
-const jaegerUiUrl = process.env.JAEGER_URL ?? 'http://127.0.0.1:16686';
 /** Everything else of the launcher's environment stays behind: it may hold what is nobody's business. */
 const passedOn = [
   'PATH',
@@ -61,18 +57,6 @@ export function serviceEnvironment(
     ...shared,
     ...service.env,
   };
-}
-
-/** Traces go where the user says, else to a Jaeger on this machine when one answers, else nowhere. */
-export async function tracing(): Promise<{ env: Environment; jaegerUrl: string | null }> {
-  if (process.env.OTEL_SDK_DISABLED === 'true') return { env: {}, jaegerUrl: null };
-  // The variable itself is passed on with every other OTEL_ one.
-  if (process.env.OTEL_EXPORTER_OTLP_ENDPOINT) return { env: {}, jaegerUrl: jaegerUiUrl };
-  if (await answers(jaegerOtlpPort)) {
-    const endpoint = `http://127.0.0.1:${jaegerOtlpPort}`;
-    return { env: { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }, jaegerUrl: jaegerUiUrl };
-  }
-  return { env: { OTEL_SDK_DISABLED: 'true' }, jaegerUrl: null };
 }
 
 function inherited(): Environment {

@@ -22,7 +22,7 @@ export type LabState = {
 };
 
 export type PartState = {
-  kind: 'database' | 'nats' | 'service';
+  kind: 'database' | 'nats' | 'service' | 'jaeger';
   port: number;
   /** The process now, or null while the part is down. */
   process: Identity | null;

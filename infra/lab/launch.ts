@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { LabError } from './errors.ts';
 import { homeDirectory, reapLeftovers, stateFile, takeHome, writeState } from './home.ts';
 import { buildParts, type Parts } from './parts.ts';
@@ -22,6 +23,8 @@ export type LabOptions = {
   replicas?: number;
   /** Nodes of the broker: 1, or a cluster of 3 or 5, whose streams then have as many replicas. */
   natsNodes?: number;
+  /** `find`: a Jaeger is started when there is one to start. Default `off`: only one that runs already is used. */
+  jaeger?: 'find' | 'off';
   /** Progress and restarts, one line each. */
   say?: (line: string) => void;
   /** Gives up a start that is under way; everything started so far is stopped. */
@@ -53,9 +56,11 @@ export type Lab = {
   close(): Promise<void>;
 };
 
+const spareWithinMs = 10_000;
+
 /** Kinds in the order of their start; they are stopped in the opposite order. */
-const startOrder = [['database', 'nats'], ['service']] as const;
-const stopOrder = [['service'], ['nats'], ['database']] as const;
+const startOrder = [['database', 'nats', 'jaeger'], ['service']] as const;
+const stopOrder = [['service'], ['nats', 'jaeger'], ['database']] as const;
 
 /** Starts the lab and resolves when every part is ready; on failure everything is stopped again. */
 export async function launchLab(options: LabOptions): Promise<Lab> {
@@ -73,6 +78,7 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
       portBase: options.portBase ?? defaultPorts.base,
       env: options.env ?? {},
       topology: scaled(options.parts ?? labTopology, options.replicas ?? 1, options.natsNodes ?? 1),
+      jaeger: options.jaeger ?? 'off',
       signal: options.signal,
     });
     options.signal?.throwIfAborted();
@@ -105,6 +111,7 @@ async function startAll(
     const wave = supervisors.filter(({ spec }) => (kinds as readonly string[]).includes(spec.kind));
     const started = Promise.all(
       wave.map(async (supervisor) => {
+        if (supervisor.spec.kind === 'jaeger') return startSpare(supervisor, say);
         await supervisor.start();
         await parts.ensure(supervisor.spec.name);
       }),
@@ -113,6 +120,12 @@ async function startAll(
     const names = wave.map(({ spec }) => spec.name).join(', ');
     if (names !== '') say(`ready: ${names} (${seconds(startedMs)})`);
   }
+}
+
+/** What the lab can do without must neither fail nor hold up its start. */
+async function startSpare(supervisor: Supervisor, say: (line: string) => void): Promise<void> {
+  const started = supervisor.start().catch((error: Error) => say(`the lab goes without: ${error.message}`));
+  await Promise.race([started, delay(spareWithinMs, undefined, { ref: false })]);
 }
 
 function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: () => void): Lab {
@@ -146,7 +159,8 @@ function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: (
       await start(name);
     },
     ready: async () => {
-      await Promise.all(supervisors.filter(({ isWanted }) => isWanted).map((each) => each.ready()));
+      const needed = supervisors.filter(({ isWanted, spec }) => isWanted && spec.kind !== 'jaeger');
+      await Promise.all(needed.map((each) => each.ready()));
     },
     close: () => {
       closing ??= stopAll(supervisors).finally(() => end(home, release));

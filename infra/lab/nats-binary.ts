@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process';
-import { accessSync, constants, existsSync } from 'node:fs';
-import { mkdir, rename, rm } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { LabError } from './errors.ts';
-import { fromDebian, fromGo, fromRelease, type Release, release } from './nats-sources.ts';
+import { fromDebian, fromGo, fromRelease, release } from './nats-sources.ts';
+import { cachedTool, fetchTool, toolOnPath } from './tool-cache.ts';
+import type { Release } from './tool-download.ts';
 
 /** A broker that somebody else runs, or a program to start one. */
 export type Broker =
@@ -30,7 +29,10 @@ const run = promisify(execFile);
 
 /** Where the server comes from: first that works. A finder answers undefined when it has nothing to offer. */
 const finders: readonly Finder[] = [
-  { name: 'nats-server on the PATH', find: async (search) => onPath(search.env.PATH ?? '') },
+  {
+    name: 'nats-server on the PATH',
+    find: async (search) => toolOnPath(search.env.PATH ?? '', 'nats-server'),
+  },
   { name: 'the cache', find: async (_, cached) => (existsSync(cached) ? cached : undefined) },
   {
     name: `the NATS release ${release.version}`,
@@ -76,49 +78,13 @@ export async function findBroker(search: BrokerSearch): Promise<Broker> {
   );
 }
 
-/** The platform is part of the name, because a home directory may be shared by machines. */
-export function cachedPath(env: Record<string, string | undefined>): string {
-  const base = env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache');
-  const cache = env.SAGA_LAB_CACHE || join(base, 'saga-lab');
-  return join(cache, `nats-server-${process.platform}-${process.arch}`);
-}
+export const cachedPath = (env: BrokerSearch['env']): string => cachedTool(env, 'nats-server');
 
-function onPath(path: string): string | undefined {
-  const candidates = path.split(delimiter).filter((directory) => directory !== '');
-  return candidates.map((directory) => join(directory, 'nats-server')).find(isExecutable);
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false; // Absent, or not to be run by this user: the next directory of the PATH may have it.
-  }
-}
-
-/** Fetches into a directory of this process's own and renames at the end, so that two labs may start at once. */
-async function fetched(
+const fetched = (
   cached: string,
-  search: BrokerSearch,
+  { say }: BrokerSearch,
   fetchInto: (directory: string) => Promise<string | undefined>,
-): Promise<string | undefined> {
-  const directory = `${cached}.${process.pid}.tmp`;
-  await mkdir(directory, { recursive: true });
-  try {
-    const startedMs = Date.now();
-    const path = await fetchInto(directory);
-    if (path === undefined) return undefined;
-    const version = await checkedVersion(path);
-    await rename(path, cached);
-    search.say(
-      `NATS: version ${version} is in the cache (${((Date.now() - startedMs) / 1000).toFixed(1)} s)`,
-    );
-    return cached;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
+) => fetchTool(cached, { label: 'NATS', say, checkedVersion }, fetchInto);
 
 /** Runs the program: a binary of another platform or a broken download must not get as far as being started. */
 async function checkedVersion(path: string): Promise<string> {

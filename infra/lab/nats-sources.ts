@@ -1,17 +1,10 @@
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { BrokerSearch } from './nats-binary.ts';
-
-export type Release = {
-  version: string;
-  baseUrl: string;
-  /** By `<platform>-<arch>` of Node: the name in the archive, and the SHA-256 of the archive. */
-  archives: Record<string, { name: string; sha256: string }>;
-};
+import { hasGo, type Release, unpackRelease, withoutHosts } from './tool-download.ts';
 
 /**
  * The checksums are those that the official Docker image of this version is built with, as published in
@@ -32,8 +25,6 @@ export const release: Release = {
   },
 };
 
-const answerWithinMs = 4_000;
-const downloadWithinMs = 120_000;
 const aptWithinMs = 60_000;
 const goWithinMs = 600_000;
 /** Tried in this order: the oldest that is new enough is the most proven one. */
@@ -42,40 +33,14 @@ const run = promisify(execFile);
 
 /** Downloads the pinned archive, and refuses it when it is not byte for byte the one that was published. */
 export async function fromRelease(directory: string, search: BrokerSearch): Promise<string | undefined> {
-  const { version, baseUrl, archives } = search.release ?? release;
+  const wanted = search.release ?? release;
+  const { version, archives } = wanted;
   const archive = archives[`${process.platform}-${process.arch}`];
   if (archive === undefined) return undefined;
   search.say(`NATS: downloading release ${version}`);
-  const folder = `nats-server-v${version}-${archive.name}`;
-  const bytes = await download(`${baseUrl}/v${version}/${folder}.tar.gz`, search.signal);
-  const sha256 = createHash('sha256').update(bytes).digest('hex');
-  if (sha256 !== archive.sha256) {
-    throw new Error(`checksum mismatch, refused (wanted ${archive.sha256}, got ${sha256})`);
-  }
-  await writeFile(join(directory, 'archive.tar.gz'), bytes);
-  await run('tar', ['-xzf', 'archive.tar.gz'], { cwd: directory });
-  return join(directory, folder, 'nats-server');
-}
-
-/** A network without a way out often drops packets silently, so the first byte has a short limit of its own. */
-async function download(url: string, given: AbortSignal | undefined): Promise<Buffer> {
-  const abort = new AbortController();
-  given?.addEventListener('abort', () => abort.abort(), { once: true });
-  const noAnswer = setTimeout(() => abort.abort(), answerWithinMs);
-  const tooSlow = setTimeout(() => abort.abort(), downloadWithinMs);
-  try {
-    const response = await fetch(url, { signal: abort.signal });
-    clearTimeout(noAnswer);
-    if (!response.ok) throw new Error(`the download answered ${response.status}`);
-    return Buffer.from(await response.arrayBuffer());
-  } catch (error) {
-    if (abort.signal.aborted) throw new Error('the download did not answer in time', { cause: error });
-    if (error instanceof TypeError) throw new Error('the download site cannot be reached', { cause: error });
-    throw error;
-  } finally {
-    clearTimeout(noAnswer);
-    clearTimeout(tooSlow);
-  }
+  const prefix = `nats-server-v${version}-`;
+  const folder = await unpackRelease(wanted, { prefix, archive }, directory, search.signal);
+  return join(folder, 'nats-server');
 }
 
 /**
@@ -161,11 +126,7 @@ APT::Sandbox::User "root";
 /** Builds it with the Go that is there, into the cache; the module proxy's checksums are Go's own affair. */
 export async function fromGo(directory: string, search: BrokerSearch): Promise<string | undefined> {
   const env = { ...process.env, GOBIN: directory };
-  const hasGo = await run('go', ['version'], { env }).then(
-    () => true,
-    () => false, // No Go here, which is no failure: this way has nothing to offer.
-  );
-  if (!hasGo) return undefined;
+  if (!(await hasGo(env))) return undefined;
   search.say(`NATS: building ${release.version} with go install, which takes a minute or more`);
   const module = `github.com/nats-io/nats-server/v2@v${release.version}`;
   try {
@@ -178,15 +139,4 @@ export async function fromGo(directory: string, search: BrokerSearch): Promise<s
     throw new Error(`go install failed: ${withoutHosts(error)}`, { cause: error });
   }
   return join(directory, 'nats-server');
-}
-
-/** The messages of apt and go name the mirror, which is nobody's business in a log that is shown around. */
-function withoutHosts(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  const plain = text.replace(/\b[a-z]+:\/\/[^\s'"]+/g, '<url>').split('\n');
-  return (
-    plain.find((line) => /^E:|error|fail/i.test(line) && !line.startsWith('Command failed')) ??
-    plain[0] ??
-    ''
-  ).slice(0, 200);
 }

@@ -1,7 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { makeAdminToken } from './admin-token.ts';
-import { type Addresses, serviceEnvironment, tracing } from './environment.ts';
+import { type Addresses, serviceEnvironment } from './environment.ts';
+import { tracing } from './jaeger.ts';
 import { isOk, natsServers, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
@@ -28,6 +29,7 @@ export type PartsOptions = {
   portBase: number;
   env: Record<string, string>;
   topology: Topology;
+  jaeger: 'find' | 'off';
   say: (line: string) => void;
   signal?: AbortSignal | undefined;
 };
@@ -59,7 +61,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const [broker, servers, traces] = await Promise.all([
     findBroker({ env: search, say, signal: options.signal }),
     timed(say, 'databases prepared', () => prepareDatabases(options, passwords)),
-    tracing(),
+    tracing({ ...options, search: { env: search, say, signal: options.signal } }),
   ]);
   const natsUrlOf = natsUrls(broker, portBase, topology, passwords);
   const nats = { url: natsUrlOf(adminName), monitorUrl: natsMonitorUrl(broker, search, portBase, topology) };
@@ -79,6 +81,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const shared = { ...traces.env, ...options.env };
   const specs = topology.services.map((service) => serviceSpec(service, topology, addresses, shared));
   for (const { spec } of servers) specs.push(spec);
+  if (traces.spec) specs.push(traces.spec);
   const nodes = natsNodesOf(topology, portBase);
   if (broker.kind === 'binary') {
     specs.push(...(await natsServers({ home, binary: broker.path, nodes, passwords: passwords.broker })));

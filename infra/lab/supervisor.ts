@@ -7,7 +7,7 @@ import type { Identity } from './process-table.ts';
 
 export type PartSpec = {
   name: string;
-  kind: 'database' | 'nats' | 'service';
+  kind: 'database' | 'nats' | 'service' | 'jaeger';
   port: number;
   command: string;
   args: readonly string[];

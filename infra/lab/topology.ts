@@ -114,3 +114,4 @@ export function natsNodesOf({ nats }: Topology, portBase: number): NatsNode[] {
 /** Parts are named after what they hold: the server of the database `order` is the part `order-db`. */
 export const databasePart = (database: string): string => `${database}-db`;
 export const natsPart = 'nats';
+export const jaegerPart = 'jaeger';

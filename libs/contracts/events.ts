@@ -53,6 +53,8 @@ export const envelope = z.object({
   data: z.unknown(),
   /** W3C trace context of the span that sent this event. */
   traceparent: z.string().regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/),
+  /** Only of events that are traced: see libs/telemetry/origin.ts. */
+  tracestate: z.string().max(512).optional(),
   /** Id of the event (or of the request) that caused this one. */
   causationid: z.uuid(),
   /** The saga's logical clock (Lamport 1978): 1 + the highest of its causes. */

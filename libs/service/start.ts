@@ -20,6 +20,7 @@ import { pointOf } from '#libs/step/strike.ts';
 import type { Verdict } from '#libs/step/transact.ts';
 import { traceBatch, traceNothing } from '#libs/telemetry/batch-trace.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
+import { retraceEvents } from '#libs/telemetry/retrace.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 import { readConfig, serviceConfig } from './config.ts';
 import type { ServiceContext, ServiceDefinition } from './definition.ts';
@@ -82,7 +83,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
     }
   };
 
-  const publisher = createOutboxPublisher({ pool, publish, now, onTrouble });
+  const spansSent = tracingOn ? (await import('#libs/telemetry/sdk.ts')).spansSent : undefined;
+  const publisher = createOutboxPublisher({ pool, publish, now, onTrouble, spansSent });
   const driver = createSagaDriver({
     service: name,
     pauseMs: service.pauseMs ?? 0,
@@ -107,6 +109,11 @@ export async function start(service: ServiceDefinition): Promise<void> {
     publish,
     now,
     onTrouble,
+    retrace: spansSent && {
+      tell: retraceEvents(name, [...service.reactions, ...(service.participation ?? [])]),
+      isOurs: publisher.isOurs,
+      sent: spansSent,
+    },
     onRelayed(messages) {
       metrics.relayed.inc(messages);
       log.info({ messages }, 'the relay published what was left over');

@@ -34,7 +34,7 @@ export function createBatches(options: DriverOptions): Batches {
         service,
         now,
         newId,
-        traceparentFor: trace.traceparentFor,
+        traceFor: trace.traceFor,
       });
       if (reach) await reach('before-commit', intents);
       return decided;
@@ -52,10 +52,9 @@ export function createBatches(options: DriverOptions): Batches {
       // Not awaited: the next batch runs its transaction while the broker syncs this one's messages. The acks
       // follow the messages on the same connection, in the same write. If both are lost, the journal knows
       // the repeat; if only the messages are, the relay has them.
-      const published = publisher.publish(messages);
+      void publisher.publish(messages, trace.published);
       if (reach) await reach('after-publish-before-ack', intents);
       for (const item of items) item.finished?.();
-      void published.then(trace.published);
     },
   };
 }

@@ -118,6 +118,7 @@ function causeOf(event: SagaEvent): Cause {
     data: event.data,
     lamport: event.lamport,
     traceparent: event.traceparent,
+    tracestate: event.tracestate,
     faults: event.faults,
   };
 }

@@ -1,7 +1,8 @@
 /**
  * Publishes outbox rows right after COMMIT and remembers which ones the broker has stored. They are marked
  * in the next batch's transaction, which costs no commit of its own, or after a moment of quiet. What could
- * not be published stays unmarked: the relay finds it.
+ * not be published stays unmarked: the relay finds it. With tracing on a row is marked only when its spans are
+ * sent as well: of an unmarked row the relay tells the spans again (docs/decisions/0019).
  */
 import { context, ROOT_CONTEXT } from '@opentelemetry/api';
 import type pg from 'pg';
@@ -11,13 +12,22 @@ import { markPublished, type OutboxMessage } from './outbox.ts';
 
 /** Shorter than the relay's patience, so that a quiet service's rows are not published twice. */
 const quietMs = 300;
+/** After the spans are sent: every moment until the mark is one in which a crash has them told twice. */
+const quietMsOnceSent = 20;
 const idsMax = 1_000;
+/** What an outage of the broker may add up to; the oldest are forgotten, and perhaps told twice. */
+const oursMax = 20_000;
 
 export type OutboxPublisher = {
-  /** Never rejects: a message that could not be published is left to the relay. */
-  publish(messages: readonly OutboxMessage[]): Promise<void>;
+  /**
+   * Never rejects: a message that could not be published is left to the relay. `published` is called when the
+   * broker has answered for all of them, before any is marked.
+   */
+  publish(messages: readonly OutboxMessage[], published?: () => void): Promise<void>;
   /** Marks, in this transaction, what has been published since the last one. */
   markPublished(tx: Tx): void;
+  /** Whether this process has the message in hand: its spans are its own to tell. */
+  isOurs(messageId: string): boolean;
   stop(): Promise<void>;
 };
 
@@ -26,26 +36,52 @@ export function createOutboxPublisher(options: {
   publish: Publish;
   now(): Date;
   onTrouble(error: unknown, what: string): void;
+  /** Resolves when all spans that have ended are sent. Absent: nothing is traced. */
+  spansSent?: (() => Promise<void>) | undefined;
 }): OutboxPublisher {
-  const { pool, publish, now, onTrouble } = options;
+  const { pool, publish, now, onTrouble, spansSent } = options;
   let stored: string[] = [];
+  /** Traced messages, from their publication to their mark. */
+  const ours = new Set<string>();
   let quiet: NodeJS.Timeout | undefined;
   const inFlight = new Set<Promise<void>>();
 
-  const publishOne = async (message: OutboxMessage) => {
+  const publishOne = async (message: OutboxMessage): Promise<string[]> => {
     try {
       await publish(message);
-      stored.push(message.messageId);
-      // Outside of any order's trace: these messages are of many.
-      quiet ??= context.with(ROOT_CONTEXT, () => setTimeout(() => void flush(), quietMs));
+      if (!spansSent) noteStored([message.messageId], quietMs);
+      return [message.messageId];
     } catch (error) {
       onTrouble(error, `message ${message.messageId} is left to the relay`);
+      return [];
     }
+  };
+
+  const noteStored = (ids: readonly string[], flushMs: number) => {
+    stored.push(...ids);
+    // Outside of any order's trace: these messages are of many.
+    quiet ??= context.with(ROOT_CONTEXT, () => setTimeout(() => void flush(), flushMs));
+  };
+
+  const publishAll = async (messages: readonly OutboxMessage[], published?: () => void) => {
+    if (spansSent) for (const { messageId } of messages) keepOurs(messageId);
+    const ids = (await Promise.all(messages.map(publishOne))).flat();
+    published?.();
+    if (!spansSent || ids.length === 0) return;
+    await spansSent();
+    noteStored(ids, quietMsOnceSent);
+  };
+
+  const keepOurs = (messageId: string) => {
+    const [oldest] = ours;
+    if (ours.size >= oursMax && oldest !== undefined) ours.delete(oldest);
+    ours.add(messageId);
   };
 
   const takeStored = () => {
     const ids = stored.slice(0, idsMax);
     stored = stored.slice(ids.length);
+    for (const id of ids) ours.delete(id);
     return ids;
   };
 
@@ -60,8 +96,8 @@ export function createOutboxPublisher(options: {
   };
 
   return {
-    async publish(messages) {
-      const publishing = Promise.all(messages.map(publishOne)).then(() => {});
+    async publish(messages, published) {
+      const publishing = publishAll(messages, published);
       inFlight.add(publishing);
       await publishing;
       inFlight.delete(publishing);
@@ -70,6 +106,7 @@ export function createOutboxPublisher(options: {
       const ids = takeStored();
       if (ids.length > 0) tx.write(markPublished(tx, ids, now()));
     },
+    isOurs: (messageId) => ours.has(messageId),
     async stop() {
       await Promise.all(inFlight);
       clearTimeout(quiet);

@@ -177,7 +177,7 @@ export function createParticipant(options: ParticipantOptions) {
     const trace = traceBatch(service, intents);
     const at = now();
     branch.at = at;
-    const tools = { service, now: () => at, newId: randomUUIDv7, traceparentFor: trace.traceparentFor };
+    const tools = { service, now: () => at, newId: randomUUIDv7, traceFor: trace.traceFor };
     try {
       const { verdicts, messages } = await trace.within(async () => {
         const { tx } = branch.open ?? (await enter(branch));

@@ -18,6 +18,8 @@ export type Cause<Data = unknown> = {
   /** 0 for a request: no event caused it. */
   lamport: number;
   traceparent: string;
+  /** Of an event that is traced; see libs/telemetry/origin.ts. */
+  tracestate?: string | undefined;
   /** Faults that travel with the order; see libs/faults. */
   faults?: string | undefined;
 };

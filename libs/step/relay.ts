@@ -6,7 +6,8 @@ import type pg from 'pg';
 import type { Publish } from '#libs/nats/publish.ts';
 import { eventAgeMsMax } from '#libs/nats/streams.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
-import { claimUnpublished, forgetPublished, markPublished } from './outbox.ts';
+import type { Retrace } from '#libs/telemetry/retrace.ts';
+import { claimUnpublished, forgetPublished, markPublished, type OutboxMessage } from './outbox.ts';
 import { repeat } from './repeat.ts';
 
 const tickMs = 1_000;
@@ -21,14 +22,18 @@ const roundsMax = 20;
 
 export type Relay = { stop(): Promise<void> };
 
+type Retracing = { tell: Retrace; isOurs(messageId: string): boolean; sent(): Promise<void> };
+
 export function startRelay(options: {
   pool: pg.Pool;
   publish: Publish;
   now(): Date;
   onRelayed(messages: number): void;
   onTrouble(error: unknown, what: string): void;
+  /** Tells the spans again of what a dead process left. Absent: nothing is traced. */
+  retrace?: Retracing | undefined;
 }): Relay {
-  const { pool, publish, now, onRelayed, onTrouble } = options;
+  const { pool, publish, now, onRelayed, onTrouble, retrace } = options;
   let tick = 0;
 
   const relayOnce = async (): Promise<number> => {
@@ -39,9 +44,17 @@ export function startRelay(options: {
       const results = await Promise.allSettled(rows.map((row) => publish(row)));
       const stored = rows.filter((_, index) => results[index]?.status === 'fulfilled');
       const messageIds = stored.map((row) => row.messageId);
+      if (retrace) await tellAgain(stored, retrace);
       await markPublished(tx, messageIds, now());
       return stored.length;
     });
+  };
+
+  /** Before they are marked: if this process dies as well, the next one tells them. */
+  const tellAgain = async (rows: readonly OutboxMessage[], { tell, isOurs, sent }: Retracing) => {
+    const left = rows.filter(({ messageId }) => !isOurs(messageId));
+    for (const { body } of left) tell(body);
+    if (left.length > 0) await sent();
   };
 
   /** In small transactions, so that the hot path never waits for a large one. */

@@ -11,6 +11,7 @@ import {
   type ServiceName,
 } from '#libs/contracts/events.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
+import type { EventTrace } from '#libs/telemetry/batch-trace.ts';
 import { claim, correct, type Entry, keyOf, recallForward, recallLamports } from './journal.ts';
 import { append, type OutboxMessage } from './outbox.ts';
 import type { Cause, Reaction } from './reaction.ts';
@@ -40,7 +41,7 @@ export type Tools = {
   now(): Date;
   newId(): string;
   /** The trace context that an event of this intent is sent with. */
-  traceparentFor(intent: Intent, type: EventType): string;
+  traceFor(intent: Intent, type: EventType): EventTrace;
 };
 
 type Work = Verdict & { entry: Entry; lamportMin: number };
@@ -226,7 +227,7 @@ function eventOf(
     time: now.toISOString(),
     // Parsed on the way out too: a producer that drifts fails here, not in every consumer.
     data: eventTypes[type].data.parse(data),
-    traceparent: tools.traceparentFor(intent, type),
+    ...tools.traceFor(intent, type),
     causationid: cause.id,
     lamport,
     customerid: cause.customerId,

@@ -9,18 +9,24 @@ import {
   ROOT_CONTEXT,
   type Span,
   SpanKind,
+  type SpanOptions,
   SpanStatusCode,
   trace,
 } from '@opentelemetry/api';
 import type { EventType, ServiceName } from '#libs/contracts/events.ts';
+import type { Reaction } from '#libs/step/reaction.ts';
 import type { Intent, Verdict } from '#libs/step/transact.ts';
+import { type Origin, readOrigin, writeOrigin } from './origin.ts';
 import { formatTraceparent, parseTraceparent } from './trace-context.ts';
+
+/** What an event takes along of its trace. */
+export type EventTrace = { traceparent: string; tracestate?: string };
 
 export type BatchTrace = {
   /** Runs the transaction so that its database spans have a parent. */
   within<T>(work: () => Promise<T>): Promise<T>;
   /** The context that an event is sent with. */
-  traceparentFor(intent: Intent, type: EventType): string;
+  traceFor(intent: Intent, type: EventType): EventTrace;
   committed(verdicts: readonly Verdict[]): void;
   published(): void;
   /** Rolled back after all: nothing that was said is sent. */
@@ -33,7 +39,7 @@ export type TraceBatch = (service: ServiceName, intents: readonly Intent[]) => B
 /** Tracing off: the context that came in goes out, and nothing else happens. */
 const untraced: BatchTrace = {
   within: (work) => work(),
-  traceparentFor: (intent) => intent.cause.traceparent,
+  traceFor: ({ cause: { traceparent } }) => ({ traceparent }),
   committed: () => {},
   published: () => {},
   discarded: () => {},
@@ -45,48 +51,57 @@ export const traceNothing: TraceBatch = () => untraced;
 const tracer = trace.getTracer('saga-lab');
 const twoPhase = /-branch$|:branch$/;
 
+type Process = { span: Span; origin: Origin };
+/** Ended together with the span that it is below: one is never sent without the other. */
+type Send = { process: Span; processEndedAt: number | undefined; span: Span };
+
 export const traceBatch: TraceBatch = (service, intents) => {
-  const spans = new Map<Intent, Span>();
-  const sends: Span[] = [];
+  const processes = new Map<Intent, Process>();
+  const sends = new Map<Intent, Send>();
   const link: Link[] = [];
   for (const intent of intents) {
-    const span = startProcess(service, intent, intents.length, link);
-    if (link.length === 0) link.push({ context: span.spanContext() });
-    spans.set(intent, span);
+    const started = startProcess(service, intent, intents.length, link);
+    if (link.length === 0) link.push({ context: started.span.spanContext() });
+    processes.set(intent, started);
   }
-  const first = spans.values().next().value as Span;
+  const first = (processes.values().next().value as Process).span;
+
+  const endSends = (finish: (span: Span) => void = () => {}) => {
+    for (const { process, processEndedAt, span } of sends.values()) {
+      finish(span);
+      process.end(processEndedAt);
+      span.end();
+    }
+    sends.clear();
+  };
 
   return {
     within: (work) => context.with(trace.setSpan(ROOT_CONTEXT, first), work),
-    traceparentFor(intent, type) {
-      const parent = trace.setSpan(ROOT_CONTEXT, spans.get(intent) as Span);
-      const attributes = {
-        ...messaging('send', type),
-        'messaging.message.conversation_id': intent.cause.orderId,
-      };
-      const send = tracer.startSpan(`send ${type}`, { kind: SpanKind.PRODUCER, attributes }, parent);
-      sends.push(send);
-      return formatTraceparent(send.spanContext());
+    traceFor(intent, type) {
+      const { span: process, origin } = processes.get(intent) as Process;
+      const span = startSend(process, intent.cause.orderId, type);
+      sends.set(intent, { process, processEndedAt: undefined, span });
+      const traceparent = formatTraceparent(span.spanContext());
+      return span.isRecording() ? { traceparent, tracestate: writeOrigin(origin) } : { traceparent };
     },
     committed(verdicts) {
       for (const { intent, standing, outcome } of verdicts) {
-        const span = spans.get(intent);
+        const span = processes.get(intent)?.span;
         span?.setAttribute('saga.outcome', standing === 'applied' ? (outcome?.outcome ?? 'done') : standing);
+        if (standing === 'repeat') span?.setAttribute('saga.repeat', true);
         if (outcome?.outcome === 'refused') span?.setAttribute('saga.reason', outcome.reason);
-        span?.end();
+        const send = sends.get(intent);
+        if (send) send.processEndedAt = Date.now();
+        else span?.end();
       }
     },
-    published() {
-      for (const send of sends) send.end();
-    },
+    published: () => endSends(),
     discarded() {
-      for (const send of sends) {
-        send.setStatus({ code: SpanStatusCode.ERROR, message: 'rolled back, not sent' });
-        send.end();
-      }
+      endSends((span) => span.setStatus({ code: SpanStatusCode.ERROR, message: 'rolled back, not sent' }));
     },
     failed(error) {
-      for (const span of [...sends, ...spans.values()]) {
+      const all = [...[...processes.values()], ...sends.values()];
+      for (const { span } of all) {
         if (error instanceof Error) span.recordException(error);
         span.setStatus({ code: SpanStatusCode.ERROR });
         span.end();
@@ -95,22 +110,52 @@ export const traceBatch: TraceBatch = (service, intents) => {
   };
 };
 
-function startProcess(service: ServiceName, intent: Intent, batchSize: number, links: Link[]): Span {
+export function startSend(process: Span, orderId: string, type: string, startTime?: number): Span {
+  const attributes = { ...messaging('send', type), 'messaging.message.conversation_id': orderId };
+  const options = { kind: SpanKind.PRODUCER, attributes, ...(startTime ? { startTime } : {}) };
+  return tracer.startSpan(`send ${type}`, options, trace.setSpan(ROOT_CONTEXT, process));
+}
+
+function startProcess(service: ServiceName, intent: Intent, batchSize: number, links: Link[]): Process {
   const { reaction, cause, attempt, refusal, sabotage } = intent;
-  const fromBus = !reaction.on.startsWith('request:');
-  const step = reaction.direction === 'do' ? reaction.step.name : (reaction.step.undoName ?? '');
+  const protocol = twoPhase.test(reaction.on) ? '2pc' : (readOrigin(cause.tracestate)?.protocol ?? 'saga');
+  const name = reaction.direction === 'do' ? reaction.step.name : (reaction.step.undoName ?? '');
   const attributes = {
-    ...(fromBus ? { ...messaging('process', reaction.on), 'messaging.consumer.group.name': service } : {}),
     'messaging.batch.message_count': batchSize,
-    'saga.order_id': cause.orderId,
-    'saga.protocol': twoPhase.test(reaction.on) ? '2pc' : 'saga',
-    'saga.step': step,
-    'saga.attempt': attempt,
     ...(refusal || sabotage ? { 'saga.fault': refusal ?? sabotage?.message ?? '' } : {}),
   };
+  const did = { on: reaction.on, step: name, orderId: cause.orderId, protocol, attempt } as const;
+  const { traceparent } = cause;
+  const span = startProcessSpan(service, { ...did, traceparent }, { attributes, links });
+  const parent = parseTraceparent(traceparent).spanId;
+  const process = span.spanContext().spanId;
+  return { span, origin: { protocol, process, parent, attempt, startedMs: Date.now(), on: reaction.on } };
+}
+
+export type Did = {
+  on: Reaction['on'];
+  step: string;
+  orderId: string;
+  protocol: Origin['protocol'];
+  attempt: number;
+  /** Of the span that it goes below. */
+  traceparent: string;
+};
+
+export function startProcessSpan(service: ServiceName, did: Did, options: SpanOptions): Span {
+  const { on, step, orderId, protocol, attempt, traceparent } = did;
+  const fromBus = !on.startsWith('request:');
+  const attributes = {
+    ...(fromBus ? { ...messaging('process', on), 'messaging.consumer.group.name': service } : {}),
+    'saga.order_id': orderId,
+    'saga.protocol': protocol,
+    'saga.step': step,
+    'saga.attempt': attempt,
+    ...options.attributes,
+  };
   const kind = fromBus ? SpanKind.CONSUMER : SpanKind.INTERNAL;
-  const parent = trace.setSpanContext(ROOT_CONTEXT, parseTraceparent(cause.traceparent));
-  return tracer.startSpan(fromBus ? `process ${reaction.on}` : step, { kind, attributes, links }, parent);
+  const parent = trace.setSpanContext(ROOT_CONTEXT, parseTraceparent(traceparent));
+  return tracer.startSpan(fromBus ? `process ${on}` : step, { ...options, kind, attributes }, parent);
 }
 
 /** Both names of the system attribute: the newer one is in Development, the older is what backends know. */

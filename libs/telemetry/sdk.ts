@@ -1,13 +1,23 @@
 /**
  * The OpenTelemetry SDK, exporting by OTLP/HTTP. Instrumentations must be registered before the modules that
- * they patch are loaded; pg and http are CommonJS, so require hooks suffice.
+ * they patch are loaded; pg and http are CommonJS, so require hooks suffice. The sampler is the environment's
+ * (OTEL_TRACES_SAMPLER): without one everything is kept.
  */
 import { basename, dirname } from 'node:path';
+import { OTLPTraceExporter as JsonExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { OTLPTraceExporter as ProtobufExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { HttpInstrumentation } from '@opentelemetry/instrumentation-http';
 import { PgInstrumentation } from '@opentelemetry/instrumentation-pg';
 import { NodeSDK } from '@opentelemetry/sdk-node';
+import { RandomIdGenerator } from '@opentelemetry/sdk-trace';
+import { takePresetId } from './span-ids.ts';
+import { createSpanOutlet } from './span-outlet.ts';
 
 const exportTimeoutMs = '2000';
+const exportEveryMs = 500;
+const exportBatchMax = 512;
+/** About 20 MB, and two seconds at full load. */
+const exportQueueMax = 20_000;
 /** Requests with the commands of many orders. */
 const manyTraces = /^\/(orders$|two-phase\/|transactions\/)/;
 const quietPaths = ['/livez', '/readyz', '/metrics'];
@@ -16,13 +26,25 @@ process.env.OTEL_METRICS_EXPORTER ??= 'none';
 process.env.OTEL_LOGS_EXPORTER ??= 'none';
 process.env.OTEL_EXPORTER_OTLP_PROTOCOL ??= 'http/protobuf';
 process.env.OTEL_EXPORTER_OTLP_TIMEOUT ??= exportTimeoutMs;
-process.env.OTEL_BSP_EXPORT_TIMEOUT ??= exportTimeoutMs;
-process.env.OTEL_BSP_SCHEDULE_DELAY ??= '500';
 
 /** `services/order/main.ts` is `order`, unless the environment says otherwise. */
 const folder = basename(dirname(process.argv[1] ?? ''));
 
+const outlet = createSpanOutlet({
+  exporter:
+    process.env.OTEL_EXPORTER_OTLP_PROTOCOL === 'http/json' ? new JsonExporter() : new ProtobufExporter(),
+  everyMs: Number(process.env.OTEL_BSP_SCHEDULE_DELAY ?? exportEveryMs),
+  batchMax: Number(process.env.OTEL_BSP_MAX_EXPORT_BATCH_SIZE ?? exportBatchMax),
+  queueMax: Number(process.env.OTEL_BSP_MAX_QUEUE_SIZE ?? exportQueueMax),
+});
+const random = new RandomIdGenerator();
+
 const sdk = new NodeSDK({
+  spanProcessors: [outlet],
+  idGenerator: {
+    generateTraceId: () => random.generateTraceId(),
+    generateSpanId: () => takePresetId() ?? random.generateSpanId(),
+  },
   serviceName: process.env.OTEL_SERVICE_NAME ?? (folder === 'console' ? 'gateway' : folder),
   instrumentations: [
     new HttpInstrumentation({
@@ -37,6 +59,9 @@ const sdk = new NodeSDK({
   ],
 });
 sdk.start();
+
+/** Resolves when every span that has ended by now is with the collector, or is lost; bounded. */
+export const spansSent = outlet.sent;
 
 /** Sends what is left. Bounded and never rejects: a collector that is gone must not hold up a stop. */
 export async function shutdownTracing(): Promise<void> {

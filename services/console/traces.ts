@@ -6,7 +6,7 @@ import type { GatewayConfig } from './config.ts';
 
 const jaegerMsMax = 5_000;
 const howToGetJaeger =
-  'no Jaeger is known: start one (docker run --rm -p 16686:16686 -p 4318:4318 jaegertracing/jaeger:latest), then the lab again, or set JAEGER_URL';
+  'no Jaeger is known: put a jaeger of version 2 on the PATH or run one (docker run --rm -p 16686:16686 -p 4318:4318 jaegertracing/jaeger:2.20.0), then start the lab again; or set JAEGER_URL';
 
 export function traceRoutes(app: FastifyInstance, { JAEGER_URL }: GatewayConfig): void {
   app.get('/api/traces/:traceId', async (request, reply) => {

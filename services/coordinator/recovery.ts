@@ -11,7 +11,7 @@ import {
   participantNames,
 } from '#libs/contracts/two-phase.ts';
 import { repeat } from '#libs/step/repeat.ts';
-import { traceTransaction } from '#libs/telemetry/transaction-trace.ts';
+import { belowTransaction, retraceTransaction, traceTransaction } from '#libs/telemetry/transaction-trace.ts';
 import type { DecisionLog, OpenTransaction } from './decision-log.ts';
 import type { Participants } from './participants.ts';
 
@@ -40,6 +40,8 @@ export type Recovery = ReturnType<typeof createRecovery>;
 export function createRecovery(options: RecoveryOptions) {
   const { log, participants, running, coordinator, onRecovered, onTrouble } = options;
   const startedAt = Date.now();
+  /** Whose spans have been told again: the participants may have to be told several times. */
+  const retold = new Set<string>();
 
   /** Not by a living coordinator: either it was ours, in our last life, or its time is over. */
   const isAbandoned = ({ transactionId, beganAt, coordinator: owner }: OpenTransaction): boolean => {
@@ -57,13 +59,22 @@ export function createRecovery(options: RecoveryOptions) {
     return log.decide({ ...found, participants: participantNames, decision: 'abort', answers: [] });
   }
 
+  /** What this life of this coordinator ran, it traced itself. */
+  const isOfTheDead = ({ transactionId, beganAt, coordinator: owner }: OpenTransaction): boolean =>
+    !retold.has(transactionId) && (owner !== coordinator || beganAt.getTime() < startedAt);
+
   async function finish(found: OpenTransaction): Promise<void> {
     const { transactionId } = found;
     const decision = found.decision ?? (await decisionOf(transactionId));
     if (!decision) return;
     const name = `recover: ${decision}`;
-    const trace = traceTransaction(name, found.orders, { 'two_phase.transaction_id': transactionId });
     const asked = found.participants.length > 0 ? found.participants : participantNames;
+    const attributes = { 'two_phase.transaction_id': transactionId };
+    if (isOfTheDead(found)) {
+      retold.add(transactionId);
+      retraceTransaction(found.orders, asked as ParticipantName[], attributes, found.beganAt);
+    }
+    const trace = traceTransaction(name, belowTransaction(found.orders), attributes);
     const told = await Promise.all(
       asked.map(async (participant) => {
         const phase = trace.phase(`${decision} ${participant}`, 'call');
@@ -79,7 +90,9 @@ export function createRecovery(options: RecoveryOptions) {
     );
     trace.end();
     if (told.includes('failed')) return;
+    await trace.sent;
     await log.end({ transactionId });
+    retold.delete(transactionId);
     onRecovered(decision);
   }
 

@@ -13,7 +13,11 @@ import {
 } from '#libs/contracts/two-phase.ts';
 import type { Injector } from '#libs/faults/injector.ts';
 import { crashOrDelay } from '#libs/step/strike.ts';
-import { type TransactionTrace, traceTransaction } from '#libs/telemetry/transaction-trace.ts';
+import {
+  type TransactionTrace,
+  traceTransaction,
+  transactionSpan,
+} from '#libs/telemetry/transaction-trace.ts';
 import type { AnswerRow, Begun, DecisionLog } from './decision-log.ts';
 import type { Participants } from './participants.ts';
 import { type Ballot, collectVotes, failureOf, unanswered } from './voting.ts';
@@ -49,18 +53,14 @@ export async function runTransaction(
 ): Promise<Ended> {
   const { log, running, onTrouble } = tools;
   const transactionId = randomUUIDv7();
-  const begun = {
-    transactionId,
-    orders: orders.map(({ orderId, traceparent }) => ({ orderId, traceparent })),
-    beganAt: new Date(),
-  };
   const attributes = {
     'two_phase.transaction_id': transactionId,
     'two_phase.mode': mode,
     'two_phase.group_size': orders.length,
     'saga.attempt': orders[0]?.attempt ?? 1,
   };
-  const trace = traceTransaction('two-phase commit', orders, attributes);
+  const trace = traceTransaction(transactionSpan, orders, attributes);
+  const begun = { transactionId, orders: trace.noted, beganAt: new Date() };
   running.add(transactionId);
   // Beside the branches, not before them: it tells people what is under way, and recovery whose it is.
   const noted = log
@@ -195,7 +195,8 @@ async function abort(
     ? log.decide(verdict)
     : log.noteAbort(verdict);
   const done = Promise.all([Promise.all(telling), noted]).then(([told]) => {
-    if (told.every(Boolean)) return log.end({ transactionId });
+    // Not before its spans are sent: of a transaction that is not ended, recovery tells them again.
+    if (told.every(Boolean)) return trace.sent.then(() => log.end({ transactionId }));
   });
   done.catch((error) => onTrouble(error, 'an abort is left to recovery'));
   const isNoted = await noted.then(
@@ -231,6 +232,8 @@ async function tellCommit(
   } else if (first) others.unshift(first);
   told.push(...(await Promise.all(others.map(tell))));
   if (told.every(Boolean)) {
-    log.end({ transactionId }).catch((error) => onTrouble(error, 'an end is noted again by recovery'));
+    trace.sent
+      .then(() => log.end({ transactionId }))
+      .catch((error) => onTrouble(error, 'an end is noted again by recovery'));
   }
 }

@@ -42,7 +42,7 @@ export async function collectVotes(options: {
   const thenPrepare = mode !== 'grouped';
 
   const ask = async (participant: ParticipantName, of = orders): Promise<Vote> => {
-    const phase = trace.phase(`${thenPrepare ? 'prepare' : 'perform'} ${participant}`, 'call');
+    const phase = trace.ask(`${thenPrepare ? 'prepare' : 'perform'} ${participant}`, participant);
     const told = of.map((order) => ({ ...order, traceparent: phase.traceparentOf(order.orderId) }));
     const answer = await participants[participant]
       .perform({ transactionId, orders: told, thenPrepare })

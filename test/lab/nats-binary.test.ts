@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { cachedPath, findBroker } from '../../infra/lab/nats-binary.ts';
-import type { Release } from '../../infra/lab/nats-sources.ts';
+import type { Release } from '../../infra/lab/tool-download.ts';
 
 let root: string;
 let env: Record<string, string>;

@@ -41,6 +41,7 @@ function replicaOn({ pool }: World) {
     publish: async (messages: readonly { messageId: string }[]) =>
       void published.push(...messages.map(({ messageId }) => messageId)),
     markPublished: () => {},
+    isOurs: () => false,
     stop: async () => {},
   };
   const shared = { service: 'payment', participant, pool, publisher, injector: noFaults, now } as const;

@@ -1,5 +1,6 @@
 /** Takes spans in over OTLP/HTTP as JSON, and keeps them by trace. */
 import { createServer } from 'node:http';
+import type { Span } from './trace-shape.ts';
 
 /** The value stands below the name of its type: `{"intValue":7}`. */
 type Attribute = { key: string; value: Record<string, unknown> };
@@ -17,23 +18,15 @@ type OtlpBody = {
   resourceSpans?: { resource: { attributes: Attribute[] }; scopeSpans: { spans: OtlpSpan[] }[] }[];
 };
 
-export type Span = {
-  service: string;
-  traceId: string;
-  spanId: string;
-  /** Empty for a root. */
-  parentId: string;
-  name: string;
-  attributes: Record<string, string>;
-  links: readonly { traceId: string; spanId: string }[];
+export type SentSpan = Span & {
   /** Everything that somebody put into it: attributes, also of its events, and its status. */
   said: string[];
 };
 
-export type OtlpSink = Disposable & { url: string; spans: readonly Span[] };
+export type OtlpSink = Disposable & { url: string; spans: readonly SentSpan[] };
 
 export async function startOtlpSink(port: number): Promise<OtlpSink> {
-  const spans: Span[] = [];
+  const spans: SentSpan[] = [];
   const server = createServer(async (request, response) => {
     let text = '';
     request.setEncoding('utf8');
@@ -54,13 +47,13 @@ export async function startOtlpSink(port: number): Promise<OtlpSink> {
   };
 }
 
-const spansOf = ({ resourceSpans = [] }: OtlpBody): Span[] =>
+const spansOf = ({ resourceSpans = [] }: OtlpBody): SentSpan[] =>
   resourceSpans.flatMap(({ resource, scopeSpans }) => {
     const service = flat(resource.attributes)['service.name'] ?? '';
     return scopeSpans.flatMap(({ spans }) => spans.map((span) => read(service, span)));
   });
 
-function read(service: string, span: OtlpSpan): Span {
+function read(service: string, span: OtlpSpan): SentSpan {
   const { traceId, spanId, parentSpanId = '', name, events = [], links = [], status } = span;
   const attributes = flat(span.attributes);
   const ofEvents = events.flatMap((event) => [event.name, ...Object.values(flat(event.attributes))]);

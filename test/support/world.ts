@@ -43,7 +43,7 @@ export async function openWorld(
     service: definition.name,
     now: () => new Date(),
     newId: randomUUID,
-    traceparentFor: (intent) => intent.cause.traceparent,
+    traceFor: ({ cause: { traceparent } }) => ({ traceparent }),
   };
   return {
     definition,

@@ -24,6 +24,7 @@ export async function run({ values }: Arguments<typeof options>, io: Io): Promis
     io.out(JSON.stringify({ url, home, jaegerUrl, startedAt, nats, parts: rows }));
   } else {
     io.out(`${url}   home ${home}   since ${startedAt}`);
+    if (jaegerUrl !== null) io.out(`traces: ${jaegerUrl}`);
     for (const { name, state, port, pid } of rows) {
       io.out(`  ${name.padEnd(18)} ${state.padEnd(10)} port ${port}   pid ${pid ?? '-'}`);
     }
@@ -38,4 +39,5 @@ const ready = {
   database: (port: number) => answers(port),
   nats: (port: number) => isOk(`http://127.0.0.1:${port + monitorPortStep}/healthz`),
   service: (port: number) => isOk(`http://127.0.0.1:${port}/readyz`),
+  jaeger: (port: number) => isOk(`http://127.0.0.1:${port}/api/services`),
 } as const;

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { type Arguments, type Io, type Options, UsageError } from '../command.ts';
+import { howToGetJaeger } from '../jaeger.ts';
 import { type Lab, launchLab } from '../launch.ts';
 import { defaultPorts, natsNodesAllowed, replicasMax } from '../topology.ts';
 import { wholeNumber } from '../values.ts';
@@ -47,6 +48,7 @@ export async function run({ values }: Arguments<typeof options>, io: Io): Promis
       values.replicas === undefined ? 1 : wholeNumber(values.replicas, '--replicas', { max: replicasMax }),
     natsNodes: natsNodes(values['nats-cluster']),
     fresh: values.fresh ?? false,
+    jaeger: 'find',
     say: (line) => io.err(`${since()}  ${line}`),
     signal: stop,
   });
@@ -99,10 +101,7 @@ function welcome(lab: Lab): string {
   const order = (customer: string) =>
     `curl -s '${lab.url}/api/orders' -H 'content-type: application/json' -H 'prefer: wait=5' \\\n` +
     `       -d '{"customerId":"${customer}","city":"bengaluru","items":[{"dishId":"masala-dosa","quantity":2}]}'`;
-  const jaeger =
-    lab.jaegerUrl ??
-    'none found. Start one, then the lab again:\n' +
-      '     docker run --rm -p 16686:16686 -p 4318:4318 jaegertracing/jaeger:latest';
+  const jaeger = lab.jaegerUrl ?? howToGetJaeger;
   return `
   Saga Lab is ready: ${lab.url}
 
