@@ -4,7 +4,7 @@
  * are drawn before commit, so a cursor skips late rows), no pg_snapshot_xmin (one prepared transaction
  * would freeze it) and no NOTIFY (it cannot be prepared). See docs/decisions/0004.
  */
-import { columns, statement } from '#libs/postgres/statement.ts';
+import { statement } from '#libs/postgres/statement.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 
 export type OutboxMessage = {
@@ -16,12 +16,18 @@ export type OutboxMessage = {
   createdAt: Date;
 };
 
-const insertMessages = statement(`
-  insert into outbox (message_id, subject, events, body, created_at)
-  select * from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::timestamptz[])`);
+const insertMessage = statement(`
+  insert into outbox (message_id, subject, events, body, created_at) values ($1, $2, $3, $4, $5)`);
 
+/**
+ * A statement per message, all in one flight: there are one or two, and a body of JSON that is an element of
+ * an array has every quote escaped here and unescaped there (measured: 8 % of a service's CPU).
+ */
 export async function append(tx: Tx, messages: readonly OutboxMessage[]): Promise<void> {
-  await insertMessages(tx, ...columns(messages, ['messageId', 'subject', 'events', 'body', 'createdAt']));
+  const writes = messages.map(({ messageId, subject, events, body, createdAt }) =>
+    insertMessage(tx, messageId, subject, events, body, createdAt),
+  );
+  await Promise.all(writes);
 }
 
 const updatePublished = statement(`
