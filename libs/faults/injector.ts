@@ -2,6 +2,7 @@
  * What the driver asks at every step: does a fault fire here, for this order? Off (`FAULTS` is not `on`) it
  * is the constant `noFaults`, and asking costs one property read.
  */
+import { constants } from 'node:os';
 import type { FaultBucket } from './bucket.ts';
 import { type Fault, type FaultSubject, inScope } from './fault.ts';
 import { type CarriedFault, readOrderFaults } from './order-faults.ts';
@@ -23,6 +24,8 @@ export const noFaults: Injector = { armed: () => false, strike: async () => null
 
 /** SIGKILL of this very process: nothing is closed, flushed or said, as in a power cut of one machine. */
 export function crash(): Promise<never> {
+  // The first process of a container is deaf to its own SIGKILL: the kernel protects it. It exits as if killed.
+  if (process.pid === 1) process.exit(128 + constants.signals.SIGKILL);
   process.kill(process.pid, 'SIGKILL');
   return new Promise(() => {});
 }

@@ -1,4 +1,8 @@
-/** A service's configuration: environment only, parsed once at the edge. */
+/**
+ * A service's configuration: environment only, parsed once at the edge. Every variable may come as the path of a
+ * file that holds it, in a variable of that name and `_FILE`: so a secret stands in no environment.
+ */
+import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
 const onOff = z.enum(['on', 'off']).transform((value) => value === 'on');
@@ -43,11 +47,35 @@ export const serviceConfig = commonConfig.extend({
 export type ServiceConfig = z.output<typeof serviceConfig>;
 
 /** Stops the process with one line per bad variable; the values are not shown, they may be secrets. */
-export function readConfig<Schema extends z.ZodType>(schema: Schema): z.output<Schema> {
-  const parsed = schema.safeParse(process.env);
-  if (parsed.success) return parsed.data;
-  for (const issue of parsed.error.issues) {
-    process.stderr.write(`environment: ${issue.path.join('.')}: ${issue.message}\n`);
-  }
+export function readConfig<Schema extends z.ZodObject>(schema: Schema): z.output<Schema> {
+  const { values, flaws } = readFiles(process.env, Object.keys(schema.shape));
+  const parsed = schema.safeParse(values);
+  if (parsed.success && flaws.length === 0) return parsed.data;
+  for (const issue of parsed.error?.issues ?? []) flaws.push(`${issue.path.join('.')}: ${issue.message}`);
+  for (const flaw of flaws) process.stderr.write(`environment: ${flaw}\n`);
   process.exit(2);
+}
+
+/**
+ * The environment with the contents of the files that it names. White space around a content is not part of it,
+ * and an empty file is as good as none: that is how a deployment switches off what a file would switch on.
+ */
+export function readFiles(environment: NodeJS.ProcessEnv, names: readonly string[]) {
+  const values = { ...environment };
+  const flaws: string[] = [];
+  for (const name of names) {
+    const path = environment[`${name}_FILE`];
+    if (path === undefined) continue;
+    if (environment[name] !== undefined) {
+      flaws.push(`${name}: given twice, here and in ${name}_FILE`);
+      continue;
+    }
+    try {
+      const content = readFileSync(path, 'utf8').trim();
+      if (content !== '') values[name] = content;
+    } catch (error) {
+      flaws.push(`${name}_FILE: cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    }
+  }
+  return { values, flaws };
 }

@@ -34,6 +34,8 @@ export type ServiceDefinition = {
   participation?: readonly Reaction[];
   /** Absolute path of the generated migrations. */
   migrations: string;
+  /** What an order has come to when this step or undo of the saga is done: for counting orders. */
+  orderFates?: Readonly<Record<string, 'placed' | 'dispatched' | 'cancelled'>>;
   /** Fills empty tables with the lab's data; must do nothing the second time. */
   seed(tx: Tx): Promise<void>;
   routes(app: FastifyInstance, context: ServiceContext): void;

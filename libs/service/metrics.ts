@@ -1,23 +1,73 @@
 /** Prometheus metrics (https://prometheus.io/docs/practices/naming/): base units, no order ids in labels. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { createTally } from './tally.ts';
 
-export function createMetrics(service: string) {
+/** From a batch on a fast disk to a lock timeout. */
+const stepSeconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const orderSeconds = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
+
+/** What every process tells. */
+export function createRegistry(service: string): Registry {
   const registry = new Registry();
   registry.setDefaultLabels({ service });
   collectDefaultMetrics({ register: registry });
+  return registry;
+}
+
+/** What is told of orders, by whoever sees them end: the order service for the saga, else the coordinator. */
+export function orderMetrics(registry: Registry) {
+  return {
+    orders: new Counter({
+      name: 'saga_orders_total',
+      help: 'Orders by what became of them: placed, and then one end',
+      labelNames: ['protocol', 'outcome'],
+      registers: [registry],
+    }),
+    orderSeconds: createTally(registry, {
+      name: 'saga_order_seconds',
+      help: 'From the request to the end of an order, of those without an Idempotency-Key',
+      label: 'protocol',
+      buckets: orderSeconds,
+    }),
+  };
+}
+
+export function faultsFired(registry: Registry) {
+  return new Counter({
+    name: 'saga_faults_fired_total',
+    help: 'Injected faults that fired',
+    labelNames: ['point', 'action'],
+    registers: [registry],
+  });
+}
+
+export function createMetrics(service: string) {
+  const registry = createRegistry(service);
   const registers = [registry];
   return {
     registry,
+    ...orderMetrics(registry),
     steps: new Counter({
       name: 'saga_steps_total',
       help: 'Steps and undos by what became of them',
       labelNames: ['step', 'outcome'],
       registers,
     }),
+    stepSeconds: createTally(registry, {
+      name: 'saga_step_seconds',
+      help: 'From taking an event or request in, to the commit of its step or undo; the saga only',
+      label: 'step',
+      buckets: stepSeconds,
+    }),
     batchSize: new Histogram({
       name: 'saga_batch_size',
       help: 'Causes that one transaction handled',
       buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
+      registers,
+    }),
+    retries: new Counter({
+      name: 'saga_retries_total',
+      help: 'Messages that came again, because an attempt failed or whoever had it died',
       registers,
     }),
     lockHold: new Counter({
@@ -49,12 +99,7 @@ export function createMetrics(service: string) {
       help: 'Attempts of an undo past its limit; it is retried all the same',
       registers,
     }),
-    faults: new Counter({
-      name: 'saga_faults_fired_total',
-      help: 'Injected faults that fired',
-      labelNames: ['point', 'action'],
-      registers,
-    }),
+    faults: faultsFired(registry),
   };
 }
 

@@ -22,6 +22,7 @@ export function createRequester(
     if (!reaction) throw new Error(`no reaction is called ${on}`);
     if (driver.waiting() >= waitingMax)
       throw new Problem('service-unavailable', 'too many requests are waiting');
+    const takenAtMs = performance.now();
     return new Promise<Verdict>((resolve, reject) => {
       const submit = (attempt: number) => {
         const failed = (error: unknown) => {
@@ -31,7 +32,7 @@ export function createRequester(
           else setTimeout(submit, retryMsMin * 2 ** (attempt - 1), attempt + 1);
         };
         const counted = roundsBefore * attemptsMax + attempt;
-        const intent = { reaction, cause: { ...cause, lamport: 0 }, attempt: counted };
+        const intent = { reaction, cause: { ...cause, lamport: 0 }, attempt: counted, takenAtMs };
         driver.submit([{ intent, patient: false, committed: resolve, failed }]);
       };
       submit(1);

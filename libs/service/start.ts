@@ -16,16 +16,17 @@ import { receive } from '#libs/step/delivery.ts';
 import { createOutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import { startRelay } from '#libs/step/relay.ts';
 import { createSagaDriver } from '#libs/step/saga-driver.ts';
-import { pointOf } from '#libs/step/strike.ts';
-import type { Verdict } from '#libs/step/transact.ts';
 import { traceBatch, traceNothing } from '#libs/telemetry/batch-trace.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
 import { retraceEvents } from '#libs/telemetry/retrace.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 import { readConfig, serviceConfig } from './config.ts';
+import { createCounting } from './counting.ts';
 import type { ServiceContext, ServiceDefinition } from './definition.ts';
 import { createHttp } from './http.ts';
 import { journalRoutes } from './journal-routes.ts';
+import { lookAtConsumer, lookAtDatabase } from './look-at.ts';
+import { createLooks } from './looks.ts';
 import { createMetrics } from './metrics.ts';
 import { createRequester } from './requests.ts';
 import { stopOnSignal } from './stop.ts';
@@ -76,13 +77,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     log.warn({ point, action }, 'injected fault fired');
   });
 
-  const countSteps = (verdicts: readonly Verdict[]) => {
-    for (const { intent, standing, outcome } of verdicts) {
-      const became = standing === 'applied' ? (outcome?.outcome ?? 'done') : standing;
-      metrics.steps.inc({ step: pointOf(intent), outcome: became });
-    }
-  };
-
+  const { countSteps, onBatch } = createCounting(metrics, service);
   const spansSent = tracingOn ? (await import('#libs/telemetry/sdk.ts')).spansSent : undefined;
   const publisher = createOutboxPublisher({ pool, publish, now, onTrouble, spansSent });
   const driver = createSagaDriver({
@@ -98,11 +93,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     now,
     newId: randomUUIDv7,
     onTrouble,
-    onBatch(verdicts, seconds) {
-      metrics.batchSize.observe(verdicts.length);
-      metrics.lockHold.inc({ protocol: 'saga' }, seconds * verdicts.length);
-      countSteps(verdicts);
-    },
+    onBatch,
   });
   const relay = startRelay({
     pool,
@@ -149,6 +140,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     connection,
     durable: name,
     onMessage(message) {
+      if (message.redelivered) metrics.retries.inc();
       const { items, settled } = receive(message, delivery);
       driver.submit(items);
       return settled;
@@ -156,6 +148,10 @@ export async function start(service: ServiceDefinition): Promise<void> {
     isFull: () => driver.waiting() >= waitingMax,
     onTrouble: (error) => onTrouble(error, 'the consumer starts again'),
   });
+
+  const looks = createLooks(metrics.registry);
+  lookAtDatabase(looks, readPool);
+  lookAtConsumer(looks, connection, name);
 
   const app = createHttp({
     logger: log,
@@ -175,7 +171,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     async metrics() {
       metrics.waiting.set(driver.waiting());
       metrics.waitingForRows.set(driver.waitingForRows());
-      return metrics.registry.metrics();
+      return looks.metrics();
     },
   });
   journalRoutes(app, service, context);

@@ -69,8 +69,9 @@ export function receive(message: JsMsg, options: DeliveryOptions): { items: Item
     else message.ack();
   };
 
+  const takenAtMs = performance.now();
   const items = events.map(({ event, reaction }) => ({
-    intent: { reaction, cause: causeOf(event), attempt },
+    intent: { reaction, cause: causeOf(event), attempt, takenAtMs },
     patient: true,
     finished: settleOne,
     failed(error: unknown) {

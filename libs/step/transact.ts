@@ -21,6 +21,8 @@ export type Intent = {
   reaction: Reaction;
   cause: Cause;
   attempt: number;
+  /** When it was taken in, by `performance.now()`: for the time that a step takes, its waiting included. */
+  takenAtMs?: number;
   /** An injected refusal: the step is not asked. */
   refusal?: string;
   /** An injected error: the step throws, and with it the whole batch. */

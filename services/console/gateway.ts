@@ -4,7 +4,9 @@ import { pino } from 'pino';
 import { connectNats } from '#libs/nats/connect.ts';
 import { readConfig } from '#libs/service/config.ts';
 import { createHttp, type FastifyInstance } from '#libs/service/http.ts';
-import { createMetrics } from '#libs/service/metrics.ts';
+import { lookAtDeadLetters } from '#libs/service/look-at.ts';
+import { createLooks } from '#libs/service/looks.ts';
+import { createRegistry } from '#libs/service/metrics.ts';
 import { stopOnSignal } from '#libs/service/stop.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
 import { apiDocsRoutes } from './api-docs.ts';
@@ -22,7 +24,6 @@ import { traceRoutes } from './traces.ts';
 export async function startGateway(): Promise<void> {
   const config = readConfig(gatewayConfig);
   const log = pino({ name: 'gateway', level: config.LOG_LEVEL, mixin: traceFields });
-  const metrics = createMetrics('gateway');
   const upstreams = createUpstreams(config);
   const connection = await connectNats({
     url: config.NATS_URL,
@@ -30,6 +31,9 @@ export async function startGateway(): Promise<void> {
     monitorUrl: config.NATS_MONITOR_URL,
     unsafe: config.NATS_UNSAFE === '1',
   });
+
+  const looks = createLooks(createRegistry('gateway'));
+  lookAtDeadLetters(looks, connection);
 
   const app = createHttp({
     logger: log,
@@ -43,7 +47,7 @@ export async function startGateway(): Promise<void> {
       const { usable, services } = await upstreams.ready();
       return { ready: broker === 'up' && usable, detail: { broker, ...services } };
     },
-    metrics: () => metrics.registry.metrics(),
+    metrics: looks.metrics,
   });
   await registerRoutes(app, upstreams, connection, config);
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { orderParams, type TimelineItem } from '#libs/contracts/orders.ts';
-import { handover, handoverMax } from '#libs/contracts/placing.ts';
+import { type FinishedAnswer, handover, handoverMax } from '#libs/contracts/placing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
 import { answerEach } from '#libs/service/ndjson.ts';
@@ -14,13 +14,22 @@ const handoverBytesMax = handoverMax * 70 * 1024;
 const transactionParams = z.object({ transactionId: z.uuid() });
 const lookUpBody = z.strictObject({ transactionIds: z.array(z.uuid()).max(500) });
 
-export function routes(
-  app: FastifyInstance,
-  { log, recovery, ...tools }: PlaceTools & { log: DecisionLog; recovery: Recovery },
-): void {
+type RouteTools = PlaceTools & {
+  log: DecisionLog;
+  recovery: Recovery;
+  /** An order and its answer, with what it took, every attempt included. */
+  onAnswered(answer: FinishedAnswer, seconds: number): void;
+};
+
+export function routes(app: FastifyInstance, { log, recovery, onAnswered, ...tools }: RouteTools): void {
   app.post('/orders', { bodyLimit: handoverBytesMax }, async (request, reply) => {
     const { orders } = parse(handover, request.body);
-    answerEach(reply, orders, (one) => placeOrder(one, { ...tools, log }));
+    answerEach(reply, orders, async (one) => {
+      const askedAtMs = performance.now();
+      const answer = await placeOrder(one, { ...tools, log });
+      onAnswered(answer, (performance.now() - askedAtMs) / 1_000);
+      return answer;
+    });
   });
 
   /** An order that was refused left nothing with the participants: only its answer is kept. */

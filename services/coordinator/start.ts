@@ -19,7 +19,7 @@ import { stopOnSignal } from '#libs/service/stop.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
 import { type CoordinatorConfig, coordinatorConfig } from './config.ts';
 import { createDecisionLog } from './decision-log.ts';
-import { createMetrics } from './metrics.ts';
+import { createMetrics, lookAtLog } from './metrics.ts';
 import { createParticipants } from './participants.ts';
 import { finishedOrder } from './place-orders.ts';
 import { createQueues } from './queues.ts';
@@ -51,6 +51,7 @@ export async function startCoordinator(): Promise<void> {
   const synced = createPool(config.DATABASE_URL, pool);
   const unsynced = createPool(config.DATABASE_URL, { ...pool, unsynced: true });
   await migrate(synced, `${import.meta.dirname}/migrations`);
+  lookAtLog(metrics.looks, unsynced);
 
   const decisions = createDecisionLog({ synced, unsynced }, name);
   const { participants, orderService, close } = createParticipants(config);
@@ -91,7 +92,7 @@ export async function startCoordinator(): Promise<void> {
       );
       return { ready: database === 'up', detail: { database } };
     },
-    metrics: () => metrics.registry.metrics(),
+    metrics: metrics.looks.metrics,
   });
   routes(app, {
     faultsOn: config.FAULTS,
@@ -102,6 +103,7 @@ export async function startCoordinator(): Promise<void> {
     bar: (orderId) => barOrder(orderService, orderId),
     placing: new Map(),
     onTrouble,
+    onAnswered: metrics.countOrder,
   });
   await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
   log.info({ port: config.SERVICE_PORT, name }, 'ready');

@@ -8,6 +8,7 @@ export const order: ServiceDefinition = {
   name: 'order',
   reactions,
   participation,
+  orderFates: { 'order.place': 'placed', 'order.dispatch': 'dispatched', 'order.cancel': 'cancelled' },
   migrations: `${import.meta.dirname}/migrations`,
   seed,
   routes,
