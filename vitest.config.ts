@@ -46,6 +46,16 @@ export default defineConfig({
         },
       },
       {
+        // A deployment of its own, with Docker; without Docker one line says so.
+        test: {
+          name: 'containers',
+          include: ['test/containers/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          sequence: group(6),
+        },
+      },
+      {
         // All of these share one running lab and look at its sums: never two files at a time.
         test: {
           name: 'system',

@@ -3,6 +3,7 @@
  * nobody else may know. A user per container: the files of all lie in one volume, and each opens its own only.
  */
 import type { Passwords } from '../lab/postgres-roles.ts';
+import { adminName, brokerUsers, passwordVariable } from '../nats/users.ts';
 
 /** One PostgreSQL server each; the service of that name owns what is in it. */
 export const databases = [
@@ -14,10 +15,6 @@ export const databases = [
   'coordinator',
 ] as const;
 export type Database = (typeof databases)[number];
-
-/** Everybody who speaks with the broker. */
-export const brokerUsers = [...databases, 'gateway', 'admin'] as const;
-export type BrokerUser = (typeof brokerUsers)[number];
 
 /** Participants and gateway: who lets an operator do more, when that is switched on. */
 export const admins = ['order', 'payment', 'inventory', 'logistics', 'gateway'] as const;
@@ -53,7 +50,8 @@ export type Secrets = {
   superusers: Record<Database, string>;
   roles: Record<Database, string>;
   auditor: string;
-  broker: Record<BrokerUser, string>;
+  /** Of every user of infra/nats/users.ts. */
+  broker: Record<string, string>;
   adminToken: string;
 };
 
@@ -77,7 +75,7 @@ export function secretFiles(secrets: Secrets, natsConfiguration: string, admin: 
   const own = (container: keyof typeof userIds, name: string, content: string): SecretFile => {
     return { path: `${container}/${name}`, content, userId: userIds[container] };
   };
-  const natsUrl = (user: BrokerUser) => `nats://${user}:${secrets.broker[user]}@nats:4222`;
+  const natsUrl = (user: string) => `nats://${user}:${secrets.broker[user]}@nats:4222`;
   const token = admin ? secrets.adminToken : '';
   return [
     ...databases.flatMap((name) => [
@@ -93,14 +91,14 @@ export function secretFiles(secrets: Secrets, natsConfiguration: string, admin: 
     ...admins.map((name) => own(name, 'admin-token', token)),
     own('gateway', 'nats-url', natsUrl('gateway')),
     own('provision', 'databases.json', JSON.stringify(provisioning(secrets))),
-    own('provision', 'nats-url', natsUrl('admin')),
+    own('provision', 'nats-url', natsUrl(adminName)),
     own('nats', 'nats.conf', brokerPasswords(secrets) + natsConfiguration),
   ];
 }
 
 /** NATS looks a `$NAME` up in the file that it stands in, so the passwords are written above the users. */
 function brokerPasswords({ broker }: Secrets): string {
-  const lines = brokerUsers.map((user) => `${user.toUpperCase()}_NATS_PASSWORD: "${broker[user]}"`);
+  const lines = brokerUsers.map(({ name }) => `${passwordVariable(name)}: "${broker[name]}"`);
   return `${lines.join('\n')}\n`;
 }
 

@@ -6,7 +6,8 @@
 import { randomBytes } from 'node:crypto';
 import { chownSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { brokerUsers, databases, type SecretFile, type Secrets, secretFiles, userIds } from './containers.ts';
+import { brokerUsers } from '../nats/users.ts';
+import { databases, type SecretFile, type Secrets, secretFiles, userIds } from './containers.ts';
 
 const volume = '/run/secrets';
 const natsData = '/data';
@@ -32,7 +33,10 @@ function complete(partly: Partly<Secrets>): Secrets {
     superusers: each(databases, partly.superusers),
     roles: each(databases, partly.roles),
     auditor: partly.auditor ?? random(),
-    broker: each(brokerUsers, partly.broker),
+    broker: each(
+      brokerUsers.map(({ name }) => name),
+      partly.broker,
+    ),
     adminToken: partly.adminToken ?? random(),
   };
 }

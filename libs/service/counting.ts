@@ -4,22 +4,22 @@ import type { Verdict } from '#libs/step/transact.ts';
 import type { ServiceDefinition } from './definition.ts';
 import type { Metrics } from './metrics.ts';
 
-const uuidTimeChars = 12;
-
 export function createCounting(metrics: Metrics, { orderFates = {} }: Pick<ServiceDefinition, 'orderFates'>) {
   /** By what became of them, under either protocol. */
   function countSteps(verdicts: readonly Verdict[]): void {
-    const kinds = new Map<string, Verdict[]>();
-    for (const verdict of verdicts) {
-      const kind = `${pointOf(verdict.intent)} ${becameOf(verdict)}`;
-      const same = kinds.get(kind);
-      if (same) same.push(verdict);
-      else kinds.set(kind, [verdict]);
+    for (const { point, became, same } of kindsOf(verdicts)) {
+      metrics.steps.inc({ step: point, outcome: became }, same.length);
     }
-    for (const same of kinds.values()) {
-      const [first] = same;
-      if (!first) continue;
-      metrics.steps.inc({ step: pointOf(first.intent), outcome: becameOf(first) }, same.length);
+  }
+
+  function countOrders(fate: string, same: readonly Verdict[], atMs: number): void {
+    metrics.orders.inc({ protocol: 'saga', outcome: fate }, same.length);
+    if (fate === 'placed') return;
+    for (const { intent } of same) {
+      const placedAtMs = placedAtOf(intent.cause.orderId);
+      if (placedAtMs !== undefined) {
+        metrics.orderSeconds.observe('saga', Math.max(0, atMs - placedAtMs) / 1_000);
+      }
     }
   }
 
@@ -30,25 +30,33 @@ export function createCounting(metrics: Metrics, { orderFates = {} }: Pick<Servi
     onBatch(verdicts: readonly Verdict[], seconds: number): void {
       metrics.batchSize.observe(verdicts.length);
       metrics.lockHold.inc({ protocol: 'saga' }, seconds * verdicts.length);
-      countSteps(verdicts);
       const monotonicMs = performance.now();
-      const wallMs = Date.now();
-      for (const verdict of verdicts) {
-        const { intent } = verdict;
-        const point = pointOf(intent);
-        if (intent.takenAtMs !== undefined) {
+      for (const { point, became, same } of kindsOf(verdicts)) {
+        metrics.steps.inc({ step: point, outcome: became }, same.length);
+        for (const { intent } of same) {
+          if (intent.takenAtMs === undefined) continue;
           metrics.stepSeconds.observe(point, (monotonicMs - intent.takenAtMs) / 1_000);
         }
         const fate = orderFates[point];
-        if (fate === undefined || becameOf(verdict) !== 'done') continue;
-        metrics.orders.inc({ protocol: 'saga', outcome: fate });
-        const placedAtMs = fate === 'placed' ? undefined : placedAtOf(intent.cause.orderId);
-        if (placedAtMs !== undefined) {
-          metrics.orderSeconds.observe('saga', Math.max(0, wallMs - placedAtMs) / 1_000);
-        }
+        if (fate !== undefined && became === 'done') countOrders(fate, same, Date.now());
       }
     },
   };
+}
+
+type Kind = { point: string; became: string; same: Verdict[] };
+
+/** A batch has few kinds, so they are looked for one by one. */
+function kindsOf(verdicts: readonly Verdict[]): Kind[] {
+  const kinds: Kind[] = [];
+  for (const verdict of verdicts) {
+    const point = pointOf(verdict.intent);
+    const became = becameOf(verdict);
+    const kind = kinds.find((one) => one.point === point && one.became === became);
+    if (kind) kind.same.push(verdict);
+    else kinds.push({ point, became, same: [verdict] });
+  }
+  return kinds;
 }
 
 const becameOf = ({ standing, outcome }: Verdict): string =>
@@ -57,5 +65,5 @@ const becameOf = ({ standing, outcome }: Verdict): string =>
 /** The gateway's clock, when it took the order in: a UUIDv7 begins with it. An id from a key holds no time. */
 function placedAtOf(orderId: string): number | undefined {
   if (orderId[14] !== '7') return undefined;
-  return Number.parseInt(orderId.replaceAll('-', '').slice(0, uuidTimeChars), 16);
+  return Number.parseInt(orderId.slice(0, 8) + orderId.slice(9, 13), 16);
 }

@@ -4,6 +4,7 @@
  * are drawn before commit, so a cursor skips late rows), no pg_snapshot_xmin (one prepared transaction
  * would freeze it) and no NOTIFY (it cannot be prepared). See docs/decisions/0004.
  */
+import { eventsPerMessageMax, type SagaEvent } from '#libs/contracts/events.ts';
 import { statement } from '#libs/postgres/statement.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 
@@ -15,6 +16,28 @@ export type OutboxMessage = {
   body: string;
   createdAt: Date;
 };
+
+/** One message for the events of one type, within the bound. */
+export function packMessages(
+  said: readonly SagaEvent[],
+  newId: () => string,
+  createdAt: Date,
+): OutboxMessage[] {
+  const messages: OutboxMessage[] = [];
+  for (const [subject, events] of Map.groupBy(said, (event) => event.type)) {
+    for (let from = 0; from < events.length; from += eventsPerMessageMax) {
+      const chunk = events.slice(from, from + eventsPerMessageMax);
+      messages.push({
+        messageId: newId(),
+        subject,
+        events: chunk.length,
+        body: JSON.stringify(chunk),
+        createdAt,
+      });
+    }
+  }
+  return messages;
+}
 
 const insertMessage = statement(`
   insert into outbox (message_id, subject, events, body, created_at) values ($1, $2, $3, $4, $5)`);

@@ -3,17 +3,11 @@
  * and write the steps, record what they decided, append the events. Neither COMMIT nor publish is here, so
  * both endings (saga driver, 2PC participant) can stand on it.
  */
-import {
-  type EventType,
-  eventsPerMessageMax,
-  eventTypes,
-  type SagaEvent,
-  type ServiceName,
-} from '#libs/contracts/events.ts';
+import { type EventType, eventTypes, type SagaEvent, type ServiceName } from '#libs/contracts/events.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 import type { EventTrace } from '#libs/telemetry/batch-trace.ts';
 import { claim, correct, type Entry, keyOf, recallForward, recallLamports } from './journal.ts';
-import { append, type OutboxMessage } from './outbox.ts';
+import { append, type OutboxMessage, packMessages } from './outbox.ts';
 import type { Cause, Reaction } from './reaction.ts';
 import { type Outcome, refused, type Undo } from './step.ts';
 
@@ -69,7 +63,8 @@ export async function transact(
   await readClocks(tx, fresh);
 
   const corrections = fresh.filter((work) => settle(work, tools, now)).map((work) => work.entry);
-  const messages = packMessages(fresh, tools, now);
+  const said = fresh.flatMap(({ event }) => (event ? [event] : []));
+  const messages = packMessages(said, tools.newId, now);
   if (corrections.length > 0) tx.write(correct(tx, corrections));
   if (messages.length > 0) tx.write(append(tx, messages));
   return { verdicts: works, messages };
@@ -236,18 +231,4 @@ function eventOf(
     dishids: cause.dishIds,
     ...(cause.faults ? { faults: cause.faults } : {}),
   } as SagaEvent;
-}
-
-/** One message for the events of one type, within the bound. */
-function packMessages(works: readonly Work[], tools: Tools, now: Date): OutboxMessage[] {
-  const said = works.flatMap(({ event }) => (event ? [event] : []));
-  const messages: OutboxMessage[] = [];
-  for (const [subject, events] of Map.groupBy(said, (event) => event.type)) {
-    for (let from = 0; from < events.length; from += eventsPerMessageMax) {
-      const chunk = events.slice(from, from + eventsPerMessageMax);
-      const body = JSON.stringify(chunk);
-      messages.push({ messageId: tools.newId(), subject, events: chunk.length, body, createdAt: now });
-    }
-  }
-  return messages;
 }

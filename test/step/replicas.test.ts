@@ -38,8 +38,10 @@ function replicaOn({ pool }: World) {
     onTrouble: () => {},
   });
   const publisher = {
-    publish: async (messages: readonly { messageId: string }[]) =>
-      void published.push(...messages.map(({ messageId }) => messageId)),
+    publish: async (messages: readonly { messageId: string }[], told?: () => void) => {
+      published.push(...messages.map(({ messageId }) => messageId));
+      told?.();
+    },
     markPublished: () => {},
     isOurs: () => false,
     stop: async () => {},
