@@ -50,9 +50,12 @@ export type ApiRoute = {
 /** What any route can answer when something is wrong with the URL, with a part of the lab, or with us. */
 export const commonProblems: readonly ProblemCode[] = [
   'invalid-url',
+  'too-many-requests',
   'service-unavailable',
   'internal-error',
 ];
+/** Where only an operator may. */
+const operator: readonly ProblemCode[] = ['admin-token-required', 'forbidden-origin'];
 const body: readonly ProblemCode[] = [
   'invalid-request',
   'invalid-json',
@@ -128,6 +131,7 @@ export const apiRoutes: readonly ApiRoute[] = [
       'unknown-city',
       'unknown-fault-point',
       'faults-off',
+      ...operator,
       'order-too-large',
       'order-refused',
       'order-refused-by-participant',
@@ -201,7 +205,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     body: resolveBody,
     example: {},
     answers: { 200: { means: 'How it was ended, and by whom', schema: resolution } },
-    problems: [...body, 'not-found', 'undecided', 'admin-token-required', 'confirmation-differs'],
+    problems: [...body, 'not-found', 'undecided', ...operator, 'confirmation-differs'],
   },
   {
     id: 'listWallets',
@@ -290,7 +294,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     body: faultsBody,
     example: { items: [{ at: 'payment.refund', do: 'error', scope: { customerId: 'asha' }, hitsMax: 3 }] },
     answers: { 200: { means: 'They are set', schema: components.FaultList, headers: ['ETag'] } },
-    problems: [...body, 'unknown-fault-point', 'faults-off', 'forbidden-origin', 'faults-changed'],
+    problems: [...body, 'unknown-fault-point', 'faults-off', ...operator, 'faults-changed'],
   },
   {
     id: 'resetFaults',
@@ -299,7 +303,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     tag: 'faults',
     summary: 'End all faults',
     answers: { 204: { means: 'No fault is set' } },
-    problems: ['faults-off', 'forbidden-origin'],
+    problems: ['faults-off', ...operator],
   },
   {
     id: 'listDeadLetters',

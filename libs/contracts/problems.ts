@@ -17,10 +17,12 @@ export const problems = {
   'order-refused': { status: 422, title: 'The order was refused at the door' },
   'order-already-dispatched': { status: 409, title: 'The order is dispatched and cannot be cancelled' },
   'not-found': { status: 404, title: 'There is nothing here' },
+  'request-timeout': { status: 408, title: 'The request did not arrive in time' },
+  'headers-too-large': { status: 431, title: 'The headers are too large' },
   'method-not-allowed': { status: 405, title: 'That method is not allowed here' },
   'body-too-large': { status: 413, title: 'The body is too large' },
   'unsupported-media-type': { status: 415, title: 'The body must be application/json' },
-  'forbidden-origin': { status: 403, title: 'Faults are set from this machine only' },
+  'forbidden-origin': { status: 403, title: 'Only an operator may do that, and not from there' },
   'faults-off': { status: 403, title: 'Fault injection is off' },
   'faults-changed': { status: 412, title: 'Somebody else changed the faults meanwhile' },
   'order-refused-by-participant': {

@@ -26,7 +26,12 @@ export const commonConfig = z.object({
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   /** Fault injection: on in the lab, off in a deployment. */
   FAULTS: onOff.default(false),
-  /** The operator's: without it nobody can force a branch. */
+  /**
+   * Whoever asks from this machine is the operator. For the lab only: in a container every request that comes
+   * through a published port, or from a neighbour in the pod, may look like one from this machine.
+   */
+  LAB: onOff.default(false),
+  /** The operator's: without it nobody can set faults outside of the lab, or force a branch. */
   ADMIN_TOKEN: z.string().min(16).optional(),
 });
 

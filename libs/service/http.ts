@@ -9,10 +9,7 @@ import type { z } from 'zod';
 import { type FieldError, Problem, type ProblemCode, problemContentType } from '#libs/contracts/problems.ts';
 import { nameHttpSpan } from '#libs/telemetry/http-span.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
-
-const bodyBytesMax = 64 * 1024;
-const requestTimeoutMs = 40_000;
-const keepAliveTimeoutMs = 30_000;
+import { httpLimits, limitServer } from './http-limits.ts';
 
 export type Health = { ready: boolean; detail: Record<string, string> };
 
@@ -20,18 +17,22 @@ export type HttpOptions = {
   logger: FastifyBaseLogger;
   health(): Promise<Health>;
   metrics(): Promise<string>;
+  connectionsMax?: number;
+  /** Addresses of proxies whose word is taken for who asks; without them it is who connects. */
+  trustedProxies?: string[] | undefined;
 };
 
-export function createHttp({ logger, health, metrics }: HttpOptions): FastifyInstance {
+export function createHttp(options: HttpOptions): FastifyInstance {
+  const { logger, health, metrics, connectionsMax, trustedProxies } = options;
   const app = Fastify({
     loggerInstance: logger,
     disableRequestLogging: true,
-    bodyLimit: bodyBytesMax,
-    requestTimeout: requestTimeoutMs,
-    keepAliveTimeout: keepAliveTimeoutMs,
+    ...httpLimits,
+    trustProxy: trustedProxies ?? false,
     // A malformed URL never reaches a route or the error handler; it must look like any other problem.
     frameworkErrors: (error, _request, reply) => sendProblem(reply as FastifyReply, toProblem(error)),
   });
+  limitServer(app.server, connectionsMax);
   if (tracingOn) {
     app.addHook('onRequest', async ({ method, routeOptions }) => nameHttpSpan(method, routeOptions.url));
   }

@@ -1,5 +1,4 @@
 /** The routes of a participant in two-phase commit: the same for every service, and for its coordinator only. */
-import { timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { Problem } from '#libs/contracts/problems.ts';
 import {
@@ -14,6 +13,7 @@ import {
 } from '#libs/contracts/two-phase.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
 import { answerEach } from '#libs/service/ndjson.ts';
+import { assertToken } from '#libs/service/operator.ts';
 import type { BranchEnds } from './branch-ends.ts';
 import type { PreparedRow } from './branches.ts';
 import type { Participant } from './participant.ts';
@@ -71,18 +71,10 @@ export function participantRoutes(app: FastifyInstance, options: ParticipantRout
   });
 
   app.post('/two-phase/force', async (request) => {
-    assertOperator(request.headers.authorization, adminToken);
+    assertToken(request.headers.authorization, adminToken);
     const { transactionId, decision } = parse(forceBody, request.body);
     const found = await ends.force(transactionId, decision);
     if (!found) throw new Problem('not-found', `${gidOf(transactionId, service)} is not prepared here`);
     return { gid: gidOf(transactionId, service), decision, by: 'operator' };
   });
-}
-
-/** Without a token in the environment there is no operator. */
-export function assertOperator(authorization: string | undefined, adminToken: string | undefined): void {
-  const given = Buffer.from(authorization ?? '');
-  const wanted = Buffer.from(`Bearer ${adminToken ?? ''}`);
-  const known = adminToken !== undefined && given.length === wanted.length;
-  if (!known || !timingSafeEqual(given, wanted)) throw new Problem('admin-token-required');
 }

@@ -17,6 +17,13 @@ export const gatewayConfig = commonConfig.extend({
   LOGISTICS_AUDIT_URL: database,
   NOTIFICATION_AUDIT_URL: database,
   COORDINATOR_AUDIT_URL: database,
+  /** From one address, beyond which it is answered 429; 0 for no limit. */
+  RATE_LIMIT_PER_MINUTE: z.coerce.number().int().min(0).default(6_000),
+  /** Addresses or networks, separated by commas, of the proxies before the gateway: they say who asks. */
+  TRUSTED_PROXIES: z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .optional(),
   /** Jaeger's query API, such as http://127.0.0.1:16686; without it `/api/traces` says how to get one. */
   JAEGER_URL: z.url().optional(),
 });

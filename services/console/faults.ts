@@ -6,10 +6,16 @@ import { type FaultBucket, openFaultBucket } from '#libs/faults/bucket.ts';
 import { type Fault, faultsBody } from '#libs/faults/fault.ts';
 import { faultFlaw, faultPoints } from '#libs/faults/points.ts';
 import { type FastifyInstance, type FastifyRequest, parse } from '#libs/service/http.ts';
+import { assertOperator } from '#libs/service/operator.ts';
 import type { GatewayConfig } from './config.ts';
 
 export async function faultRoutes(app: FastifyInstance, connection: NatsConnection, config: GatewayConfig) {
   const bucket = config.FAULTS ? await openFaultBucket(connection) : undefined;
+  const openTo = (request: FastifyRequest): FaultBucket => {
+    if (!bucket) throw new Problem('faults-off');
+    assertOperator(request, config);
+    return bucket;
+  };
 
   app.get('/api/faults', async (_request, reply) => {
     const { revision, items } = await list(bucket);
@@ -22,7 +28,7 @@ export async function faultRoutes(app: FastifyInstance, connection: NatsConnecti
     const { items } = parse(faultsBody, request.body);
     const faults = items.map((fault) => ({ ...fault, id: fault.id ?? randomUUID().slice(0, 8) }));
     refuseFlawed(faults);
-    const written = await openTo(request, bucket).write(faults, readIfMatch(request));
+    const written = await openTo(request).write(faults, readIfMatch(request));
     if (!written) throw new Problem('faults-changed');
     const state = await list(bucket);
     reply.header('ETag', `"${state.revision}"`);
@@ -30,7 +36,7 @@ export async function faultRoutes(app: FastifyInstance, connection: NatsConnecti
   });
 
   app.delete('/api/faults', async (request, reply) => {
-    await openTo(request, bucket).write([]);
+    await openTo(request).write([]);
     return reply.code(204).send();
   });
 }
@@ -53,17 +59,6 @@ function refuseFlawed(faults: readonly Fault[]): void {
       errors: [{ field: 'items', message: 'id' }],
     });
   }
-}
-
-/** Only when faults are on, from this machine, and not from a page of somebody else (DNS rebinding, CSRF). */
-function openTo(request: FastifyRequest, bucket: FaultBucket | undefined): FaultBucket {
-  if (!bucket) throw new Problem('faults-off');
-  const { origin, host } = request.headers;
-  const loopback = ['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(request.ip);
-  const ownName = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(host ?? '');
-  const ownPage = origin === undefined || origin === `http://${host}`;
-  if (!loopback || !ownName || !ownPage) throw new Problem('forbidden-origin');
-  return bucket;
 }
 
 function readIfMatch(request: FastifyRequest): number | undefined {

@@ -18,6 +18,7 @@ import { inDoubtRoutes } from './in-doubt.ts';
 import { invariantRoutes } from './invariants.ts';
 import { createUpstreams, passOn, type Upstreams } from './pass-on.ts';
 import { placingRoutes } from './place-orders.ts';
+import { limitRate } from './rate-limit.ts';
 import { timelineRoutes } from './timeline.ts';
 import { traceRoutes } from './traces.ts';
 
@@ -48,7 +49,9 @@ export async function startGateway(): Promise<void> {
       return { ready: broker === 'up' && usable, detail: { broker, ...services } };
     },
     metrics: looks.metrics,
+    trustedProxies: config.TRUSTED_PROXIES,
   });
+  await limitRate(app, config.RATE_LIMIT_PER_MINUTE);
   await registerRoutes(app, upstreams, connection, config);
 
   await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
@@ -65,7 +68,7 @@ export async function registerRoutes(
 ): Promise<void> {
   // What is passed on is not read here: the service that owns the route parses it.
   await app.register(async (scope) => passOn(scope, upstreams));
-  placingRoutes(app, upstreams, connection);
+  placingRoutes(app, upstreams, connection, config);
   timelineRoutes(app, upstreams);
   await faultRoutes(app, connection, config);
   deadLetterRoutes(app, connection);

@@ -12,7 +12,7 @@ import {
   resolveBody,
 } from '#libs/contracts/two-phase.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
-import { assertOperator } from '#libs/step/participant-routes.ts';
+import { assertOperator, assertToken } from '#libs/service/operator.ts';
 import type { GatewayConfig } from './config.ts';
 import type { Upstreams } from './pass-on.ts';
 
@@ -21,11 +21,7 @@ const withinMs = 4_000;
 
 const gidParams = z.object({ gid: z.string().max(200) });
 
-export function inDoubtRoutes(
-  app: FastifyInstance,
-  upstreams: Upstreams,
-  { ADMIN_TOKEN }: GatewayConfig,
-): void {
+export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config: GatewayConfig): void {
   const read = async <Answer>(service: ParticipantName | 'coordinator', path: string, body?: object) => {
     const request = body
       ? {
@@ -77,13 +73,15 @@ export function inDoubtRoutes(
   }
 
   app.post('/api/in-doubt/:gid/resolve', async (request): Promise<Resolution> => {
+    assertOperator(request, config);
     const { gid } = parse(gidParams, request.params);
     const { heuristic, confirm } = parse(resolveBody, request.body ?? {});
     const read = readGid(gid);
     const participant = participantNames.find((name) => name === read?.participant);
     if (!read || !participant) throw new Problem('not-found', `${gid} is no gid of this lab`);
     if (heuristic === undefined) return askCoordinator(gid, read.transactionId, participant);
-    assertOperator(request.headers.authorization, ADMIN_TOKEN);
+    // Against the coordinator's word, or without it: being at this machine is not enough.
+    assertToken(request.headers.authorization, config.ADMIN_TOKEN);
     if (confirm !== gid) throw new Problem('confirmation-differs');
     return force(gid, read.transactionId, participant, heuristic);
   });
@@ -125,7 +123,7 @@ export function inDoubtRoutes(
     const answer = await upstreams.send(participant, {
       method: 'POST',
       path: '/two-phase/force',
-      headers: { 'content-type': 'application/json', authorization: `Bearer ${ADMIN_TOKEN}` },
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${config.ADMIN_TOKEN}` },
       body: JSON.stringify({ transactionId, decision }),
     });
     if (answer.status === 404) throw new Problem('not-found', `${gid} is not prepared`);

@@ -16,22 +16,31 @@ import {
 } from '#libs/contracts/placing.ts';
 import { Problem, problemContentType } from '#libs/contracts/problems.ts';
 import type { FastifyInstance, FastifyReply } from '#libs/service/http.ts';
+import { assertOperator } from '#libs/service/operator.ts';
 import type { Replica } from '#libs/service/replicas.ts';
 import { type Gatherer, gather } from '#libs/step/gather.ts';
 import { currentTraceparent } from '#libs/telemetry/trace-context.ts';
+import type { GatewayConfig } from './config.ts';
 import type { Upstreams } from './pass-on.ts';
 import { readIdempotencyKey, readWaitMs } from './preferences.ts';
 import { createWaiters, type Waiter } from './waiters.ts';
 
 type Parcel = { order: HandedOver; resolve(answer: HandoverAnswer): void; reject(error: unknown): void };
 
-export function placingRoutes(app: FastifyInstance, upstreams: Upstreams, connection: NatsConnection): void {
+export function placingRoutes(
+  app: FastifyInstance,
+  upstreams: Upstreams,
+  connection: NatsConnection,
+  config: GatewayConfig,
+): void {
   const waiters = createWaiters(connection, (error) => app.log.warn({ err: error }, 'an end was not heard'));
   const handOver = createHandover(upstreams);
   const inFlight = new Set<string>();
 
   app.post('/api/orders', async (request, reply) => {
     if (isDeeper(request.body, bodyDepthMax)) throw new Problem('invalid-request', undefined, tooDeep);
+    // Where faults are off, who takes the order in refuses it.
+    if (config.FAULTS && carriesFaults(request.body)) assertOperator(request, config);
     const key = readIdempotencyKey(request.headers['idempotency-key']);
     const waitMs = readWaitMs(request.headers.prefer);
     const orderId = key === undefined ? randomUUIDv7() : orderIdOf(key);
@@ -141,7 +150,11 @@ function answerProblem(reply: FastifyReply, problem: ReturnType<Problem['toBody'
   return reply.code(problem.status).type(problemContentType).send(JSON.stringify(problem));
 }
 
-/** All that the gateway reads of a body: who takes it in parses it. */
+/** All that the gateway reads of a body are these two: who takes it in parses it. */
+const carriesFaults = (body: unknown): boolean => {
+  const { faults } = (body ?? {}) as { faults?: unknown };
+  return faults !== undefined && !(Array.isArray(faults) && faults.length === 0);
+};
 const isTwoPhase = (body: unknown): boolean => (body as { protocol?: unknown } | null)?.protocol === '2pc';
 
 /** Deeper than any order. JSON of any depth can be read, but not written again: it would fail its whole batch. */
