@@ -32,7 +32,7 @@ const goModule = {
   builds: 'v2.13.0',
 };
 
-const goWithinMs = 900_000;
+const goWithinMs = 600_000;
 const outputBytesMax = 16 * 1024 * 1024;
 const writable = 0o700;
 const run = promisify(execFile);

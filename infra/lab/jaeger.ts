@@ -116,9 +116,11 @@ function jaegerServer(home: string, binary: string, ports: { otlp: number; ui: n
     port: ports.ui,
     command,
     args,
-    env: { PATH: process.env.PATH ?? '', GOMEMLIMIT: memoryLimit },
+    // Of itself it would send traces too, to a port that nobody listens on.
+    env: { PATH: process.env.PATH ?? '', GOMEMLIMIT: memoryLimit, OTEL_TRACES_SAMPLER: 'always_off' },
     cwd: '/',
-    stopSignal: 'SIGTERM',
+    // All that it has is in memory: there is nothing to save.
+    stopSignal: 'SIGKILL',
     isReady: async () => (await isOk(`http://${host}:${ports.ui}/api/services`)) && answers(ports.otlp),
   };
 }

@@ -5,7 +5,7 @@
  */
 import { type EventType, eventTypes, type SagaEvent, type ServiceName } from '#libs/contracts/events.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
-import type { EventTrace } from '#libs/telemetry/batch-trace.ts';
+import type { BatchTrace } from '#libs/telemetry/batch-trace.ts';
 import { claim, correct, type Entry, keyOf, recallForward, recallLamports } from './journal.ts';
 import { append, type OutboxMessage, packMessages } from './outbox.ts';
 import type { Cause, Reaction } from './reaction.ts';
@@ -36,8 +36,7 @@ export type Tools = {
   service: ServiceName;
   now(): Date;
   newId(): string;
-  /** The trace context that an event of this intent is sent with. */
-  traceFor(intent: Intent, type: EventType): EventTrace;
+  traceFor: BatchTrace['traceFor'];
 };
 
 type Work = Verdict & { entry: Entry; lamportMin: number };

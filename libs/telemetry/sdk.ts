@@ -14,6 +14,7 @@ import { takePresetId } from './span-ids.ts';
 import { createSpanOutlet } from './span-outlet.ts';
 
 const exportTimeoutMs = '2000';
+/** At most: rows of the outbox wait for their spans, and the relay has little patience with rows. */
 const exportEveryMs = 500;
 const exportBatchMax = 512;
 /** About 20 MB, and two seconds at full load. */
@@ -33,7 +34,7 @@ const folder = basename(dirname(process.argv[1] ?? ''));
 const outlet = createSpanOutlet({
   exporter:
     process.env.OTEL_EXPORTER_OTLP_PROTOCOL === 'http/json' ? new JsonExporter() : new ProtobufExporter(),
-  everyMs: Number(process.env.OTEL_BSP_SCHEDULE_DELAY ?? exportEveryMs),
+  everyMs: Math.min(Number(process.env.OTEL_BSP_SCHEDULE_DELAY ?? exportEveryMs), exportEveryMs),
   batchMax: Number(process.env.OTEL_BSP_MAX_EXPORT_BATCH_SIZE ?? exportBatchMax),
   queueMax: Number(process.env.OTEL_BSP_MAX_QUEUE_SIZE ?? exportQueueMax),
 });

@@ -3,14 +3,18 @@
  * from a real Jaeger in test/traces, where there is one; here they need nothing.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { findJaeger } from '../../infra/lab/jaeger-binary.ts';
 import { type Lab, launchLab } from '../../infra/lab/launch.ts';
 import { type OtlpSink, startOtlpSink } from '../support/otlp-sink.ts';
+import { crashStories } from '../support/trace-crashes.ts';
 import { once } from '../support/trace-shape.ts';
 import { sagaStories, transactionStories } from '../support/trace-stories.ts';
 import { poor, rich, type TraceWorld } from '../support/trace-world.ts';
 import { type Place, place } from './support.ts';
 
 const launchMsMax = 60_000;
+const deadlineMs = '120000';
+const hasJaeger = (await findJaeger({ env: process.env, say: () => {} })) !== undefined;
 
 let where: Place;
 let sink: OtlpSink;
@@ -24,6 +28,7 @@ beforeAll(async () => {
     OTEL_SDK_DISABLED: 'false',
     OTEL_EXPORTER_OTLP_ENDPOINT: sink.url,
     OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
+    ORDER_DEADLINE_MS: deadlineMs,
   };
   lab = await launchLab({ home, portBase, gatewayPort: portBase, env });
 }, launchMsMax);
@@ -41,6 +46,8 @@ const world = (): TraceWorld => ({
 
 sagaStories(world);
 transactionStories(world);
+// These take as long as the broker waits for a dead service: once is enough where test/traces tells them too.
+if (!hasJaeger) crashStories(world);
 
 test('Every link of all of these leads to a span that is there', () => {
   const ids = new Set(sink.spans.map(({ spanId }) => spanId));
