@@ -136,23 +136,38 @@ describe.skipIf(why !== undefined)(`docker compose up${why ? ` (skipped: ${why})
 
     test('after down and up, with its data and its passwords', async () => {
       const { body } = await place(order('masala-dosa'), patient);
-      const token = () => inside('order', 'cat', '/run/secrets/order/database-url');
-      const before = (await token()).stdout;
+      const databaseUrl = () => inside('order', 'cat', '/run/secrets/order/database-url');
+      const before = (await databaseUrl()).stdout;
       await succeeds(compose('down'));
       // This time as somebody who wants to break things, with the token that this needs.
       const breaking = composeWith({ FAULTS: 'on' });
       await succeeds(breaking('up', '--detach', '--wait', ...wanted));
       await ready();
-      expect((await token()).stdout).toBe(before);
+      expect((await databaseUrl()).stdout).toBe(before);
       expect((await call<Order>('GET', `/api/orders/${body.orderId}`)).body).toEqual(body);
-      expect((await call<{ on: boolean }>('GET', '/api/faults')).body.on).toBe(true);
-      const refused = await place(
-        order('masala-dosa', { faults: [{ at: 'inventory.reserve', do: 'refuse' }] }),
-        patient,
-      );
-      expect(refused.body).toMatchObject({
-        status: 'CANCELLED',
-        reason: 'injected refusal at inventory.reserve',
+      // What an operator may is asked for with the token, which the operator can read.
+      const { stdout: token } = await inside('gateway', 'cat', '/run/secrets/gateway/admin-token');
+      const operator = { authorization: `Bearer ${token}` };
+      const fault = { items: [{ at: 'inventory.reserve', do: 'refuse' }] };
+      expect((await call('PUT', '/api/faults', fault)).status).toBeGreaterThanOrEqual(401);
+      expect((await call('PUT', '/api/faults', fault, operator)).status).toBe(200);
+      const refused = await place(order('masala-dosa'), patient);
+      const reason = 'injected refusal at inventory.reserve';
+      expect(refused.body).toMatchObject({ status: 'CANCELLED', reason });
+      expect((await call('DELETE', '/api/faults', undefined, operator)).status).toBe(204);
+      expect((await place(order('masala-dosa'), patient)).body.status).toBe('DISPATCHED');
+      // A crash is a crash, in a container too: decided, and nobody told, until it is back.
+      const faults = [{ at: 'coordinator.after-decision', do: 'crash' }];
+      const key = { 'idempotency-key': 'a-crash-in-a-container' };
+      const inDoubt = order('masala-dosa', { protocol: '2pc', faults });
+      expect((await place(inDoubt, { ...operator, ...key })).status).toBe(503);
+      await eventually('the coordinator is restarted', async () => {
+        const coordinator = (await containers()).get('coordinator');
+        return coordinator?.RestartCount === 1 && coordinator.State.Health?.Status === 'healthy';
+      });
+      await eventually('the order stands', async () => {
+        const again = await place(inDoubt, { ...operator, ...key });
+        return again.status < 300 && again.body.status === 'DISPATCHED';
       });
       await invariantsHold();
     });
