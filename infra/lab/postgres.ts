@@ -109,7 +109,7 @@ function postmasterPid(file: string): number | undefined {
   }
 }
 
-async function accepts(url: string): Promise<boolean> {
+export async function accepts(url: string): Promise<boolean> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: connectWithinMs });
   client.on('error', () => undefined); // A server that goes down at this moment is simply not ready.
   try {

@@ -88,7 +88,7 @@ describe('When the broker does not answer', () => {
 describe('When the database goes away', () => {
   let server: PostgresServer;
   beforeAll(async () => {
-    server = await startPostgres();
+    server = await startPostgres(inject('infra'));
   });
   afterAll(() => server.remove());
 
