@@ -12,7 +12,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/unit/*.test.ts', 'test/{choreography,generated,tidy}.test.ts'],
+          include: ['test/{unit,kubernetes}/*.test.ts', 'test/{choreography,generated,tidy}.test.ts'],
           sequence: group(0),
         },
       },
