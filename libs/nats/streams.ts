@@ -30,8 +30,8 @@ export const streams = [
 ] as const satisfies (Partial<StreamConfig> & { name: string })[];
 
 /**
- * A key-value bucket is a stream with these settings. Roll-ups stay off: with them, whoever may write one key
- * could wipe all the others.
+ * A key-value bucket is a stream with these settings, but for two. With roll-ups whoever may write one key could
+ * wipe all the others; read directly, what one wrote could be sent out under any subject (infra/nats/users.ts).
  */
 export const faultStreamConfig = {
   name: faultStream,
@@ -40,6 +40,7 @@ export const faultStreamConfig = {
   max_msgs_per_subject: 1,
   discard: 'new',
   allow_rollup_hdrs: false,
+  allow_direct: false,
   republish: { src: activeFaultsSubject, dest: faultsSubject },
 } as const satisfies Partial<StreamConfig> & { name: string };
 

@@ -3,7 +3,6 @@
  * NATS_SERVERS names (paths, separated by colons), because acknowledgements changed their form in 2.14.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { headers, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { serviceNames } from '#libs/contracts/events.ts';
@@ -14,16 +13,13 @@ import { createPublisher } from '#libs/nats/publish.ts';
 import { provisionBroker } from '../../infra/nats/provision.ts';
 import { brokerUsers } from '../../infra/nats/users.ts';
 import { system } from '../support/api.ts';
-import { type Broker, brokerVariants, startBroker } from '../support/broker.ts';
-import { faultAttempts, foreignTo, granted, openAs, permitted } from '../support/broker-rights.ts';
-import { openStream, type Stream } from '../support/broker-stream.ts';
+import { type Broker, brokerVariants, startBroker, usersOf } from '../support/broker.ts';
+import { foreignTo, granted, openAs, permitted } from '../support/broker-rights.ts';
+import { forgeByAnswers, openStream, type Stream } from '../support/broker-stream.ts';
 import { someEvent } from '../support/events.ts';
 import { eventually } from '../support/eventually.ts';
 
 const port = system.portBase + 44;
-const confOf = (file: string) => readFileSync(new URL(`../../infra/nats/${file}`, import.meta.url), 'utf8');
-const withFaults = confOf('users-faults.conf');
-const without = confOf('users.conf');
 const bound = brokerUsers.filter(({ grants }) => grants).map(({ name }) => name);
 const variants = await brokerVariants();
 
@@ -38,7 +34,7 @@ describe.each(variants)('On $name', ({ binary, settings }) => {
   };
 
   beforeAll(async () => {
-    broker = await startBroker(binary, withFaults, port, settings);
+    broker = await startBroker(binary, usersOf('users-faults.conf'), port, settings);
     await provisionBroker({ url: broker.adminUrl, replicas: 1 });
     stream = await openStream(await as('admin'));
   });
@@ -176,102 +172,5 @@ describe.each(variants)('On $name', ({ binary, settings }) => {
     const before = await stream.everything();
     await provisionBroker({ url: broker.adminUrl, replicas: 1 });
     expect(await stream.everything()).toEqual(before);
-  });
-});
-
-describe('Where faults are off', () => {
-  test.each(bound)('%s is let do nothing with them either', async (user) => {
-    await using broker = await startBroker(variants[0]?.binary ?? '', without, port);
-    await provisionBroker({ url: broker.adminUrl, replicas: 1 });
-    const attempts = [...foreignTo(user), ...faultAttempts];
-    expect(await permitted(broker.urlOf(user), attempts)).toEqual([]);
-    const rows = granted(user, false);
-    expect(await permitted(broker.urlOf(user), rows)).toHaveLength(rows.length);
-  });
-});
-
-/** Has the broker send its answers to the subject of another's event; tells what the stream took in of it. */
-async function forgeByAnswers(order: NatsConnection, stream: Stream) {
-  const from = (await stream.state()).lastSequence + 1;
-  const forgery = someEvent('inventory.reserved');
-  const own = { ...someEvent('order.confirmed'), type: 'inventory.reserved' };
-  const key = '$KV.faults.hits.x';
-  for (const [subject, body] of [
-    ['$JS.API.CONSUMER.MSG.NEXT.EVENTS.order', JSON.stringify({ batch: 10, expires: 1_000_000_000 })],
-    ['order.confirmed', JSON.stringify([own])],
-    [key, JSON.stringify([forgery])],
-    ['$JS.API.STREAM.MSG.GET.KV_faults', JSON.stringify({ last_by_subj: key })],
-    [`$JS.API.DIRECT.GET.KV_faults.${key}`, ''],
-  ] as const) {
-    order.publish(subject, body, { reply: 'inventory.reserved' });
-    await order.flush();
-  }
-  await eventually('all is stored', async () => (await stream.state()).lastSequence >= from + 3);
-  const stored = await stream.messagesFrom(from);
-  const noise = stored.filter(({ subject }) => subject === 'inventory.reserved').length;
-  const events = stored.flatMap(({ subject, body }) => stream.eventsIn(subject, body));
-  return { noise, forged: events.filter(({ type }) => type === 'inventory.reserved') };
-}
-
-describe('These tests', () => {
-  const own = '"payment.>"';
-  const inbox = '"_INBOX_payment.>"';
-  test.each<[string, string, (conf: string) => string, string[]]>([
-    [
-      'forging',
-      'payment',
-      (conf) => conf.replace(own, `${own}, "order.confirmed"`),
-      ['publish order.confirmed'],
-    ],
-    [
-      'snooping on answers',
-      'payment',
-      (conf) => conf.replace(inbox, `${inbox}, "_INBOX_order.>"`),
-      ['subscribe _INBOX_order.>'],
-    ],
-    [
-      'reading for another',
-      'payment',
-      (conf) => conf.replace(own, `${own}, "$JS.API.CONSUMER.MSG.NEXT.EVENTS.*"`),
-      ['order', 'inventory', 'logistics', 'notification'].map(
-        (name) => `publish $JS.API.CONSUMER.MSG.NEXT.EVENTS.${name}`,
-      ),
-    ],
-    [
-      'purging',
-      'payment',
-      (conf) => conf.replace(own, `${own}, "$JS.API.STREAM.PURGE.EVENTS"`),
-      ['publish $JS.API.STREAM.PURGE.EVENTS'],
-    ],
-    [
-      "deleting a service's consumer",
-      'gateway',
-      (conf) => conf.replace('"$JS.API.CONSUMER.DELETE.EVENTS.order"', ''),
-      ['publish $JS.API.CONSUMER.DELETE.EVENTS.order'],
-    ],
-  ])('see a right too many: %s', async (_, user, loosen, found) => {
-    expect(loosen(withFaults)).not.toBe(withFaults);
-    await using broker = await startBroker(variants[0]?.binary ?? '', loosen(withFaults), port);
-    expect(await permitted(broker.urlOf(user), foreignTo(user))).toEqual(found);
-  });
-
-  test('see a forgery by answers, where a service may read directly', async () => {
-    const direct = '"order.>", "$JS.API.DIRECT.GET.KV_faults.>"';
-    await using broker = await startBroker(
-      variants[0]?.binary ?? '',
-      withFaults.replace('"order.>"', direct),
-      port,
-    );
-    await provisionBroker({ url: broker.adminUrl, replicas: 1 });
-    const admin = await openAs(broker.adminUrl);
-    const order = await openAs(broker.urlOf('order'));
-    try {
-      const stream = await openStream(admin);
-      await stream.allowDirectReads();
-      expect((await forgeByAnswers(order, stream)).forged).toHaveLength(1);
-    } finally {
-      await order.close();
-      await admin.close();
-    }
   });
 });

@@ -102,6 +102,7 @@ describe('These tests', () => {
       if (tighten !== '') await asSuperuser(name, (client) => client.query(tighten));
       await asSuperuser(name, (client) => client.query('revoke all on database postgres from notification'));
       await asSuperuser(name, (client) => client.query('drop database if exists stolen'));
+      await asSuperuser(name, (client) => client.query('alter system reset all'));
       await ensure(name);
     }
     expect(await excessOf(url, lists)).toEqual([]);

@@ -3,6 +3,8 @@ import { DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { parseEvent, type SagaEvent } from '#libs/contracts/events.ts';
 import { deadLetterStream, eventStream, faultStream } from '#libs/nats/streams.ts';
+import { someEvent } from './events.ts';
+import { eventually } from './eventually.ts';
 
 type Stored = { seq: number; subject: string; body: string };
 
@@ -57,4 +59,27 @@ export async function openStream(connection: NatsConnection) {
       return stored ? [stored.string()] : [];
     },
   };
+}
+
+/** Has the broker send its answers to the subject of another's event; tells what the stream took in of it. */
+export async function forgeByAnswers(order: NatsConnection, stream: Stream) {
+  const from = (await stream.state()).lastSequence + 1;
+  const forgery = someEvent('inventory.reserved');
+  const own = { ...someEvent('order.confirmed'), type: 'inventory.reserved' };
+  const key = '$KV.faults.hits.x';
+  for (const [subject, body] of [
+    ['$JS.API.CONSUMER.MSG.NEXT.EVENTS.order', JSON.stringify({ batch: 10, expires: 1_000_000_000 })],
+    ['order.confirmed', JSON.stringify([own])],
+    [key, JSON.stringify([forgery])],
+    ['$JS.API.STREAM.MSG.GET.KV_faults', JSON.stringify({ last_by_subj: key })],
+    [`$JS.API.DIRECT.GET.KV_faults.${key}`, ''],
+  ] as const) {
+    order.publish(subject, body, { reply: 'inventory.reserved' });
+    await order.flush();
+  }
+  await eventually('all is stored', async () => (await stream.state()).lastSequence >= from + 3);
+  const stored = await stream.messagesFrom(from);
+  const noise = stored.filter(({ subject }) => subject === 'inventory.reserved').length;
+  const events = stored.flatMap(({ subject, body }) => stream.eventsIn(subject, body));
+  return { noise, forged: events.filter(({ type }) => type === 'inventory.reserved') };
 }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { isOk } from '#lab/nats.ts';
 import { findBroker } from '#lab/nats-binary.ts';
+import { repository } from '#lab/topology.ts';
 import { adminName, brokerUsers, passwordVariable } from '../../infra/nats/users.ts';
 import { eventually } from './eventually.ts';
 import { ended } from './unsafe-broker.ts';
@@ -37,6 +38,10 @@ export async function brokerVariants(): Promise<BrokerVariant[]> {
     return [plain, { ...plain, name: `${plain.name} with the new acknowledgements`, settings }];
   });
 }
+
+/** A file of users as it is generated. */
+export const usersOf = (file: 'users.conf' | 'users-faults.conf'): string =>
+  readFileSync(join(repository, 'infra/nats', file), 'utf8');
 
 export async function startBroker(
   binary: string,

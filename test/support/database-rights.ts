@@ -29,7 +29,7 @@ export async function excessOf(url: string, databases: readonly string[]): Promi
     const forbidden = [
       'create database stolen',
       'create role thief',
-      'alter system set fsync = off',
+      'alter system set log_hostname = off',
       `create table public.stolen_by_public (id int)`,
       'select * from pg_authid',
       `copy (select 1) to program 'true'`,
