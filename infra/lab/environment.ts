@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { answers } from './ports.ts';
-import { coordinatorName, gatewayName, repository, type ServicePart } from './topology.ts';
+import { coordinatorName, gatewayName, repository, type ServicePart, serviceOf } from './topology.ts';
 
 type Environment = Record<string, string>;
 
@@ -53,12 +53,12 @@ export function serviceEnvironment(
     ...inherited(),
     SERVICE_HOST: addresses.host,
     SERVICE_PORT: String(addresses.portOf(service)),
-    NATS_URL: addresses.natsUrlOf(service.name),
+    NATS_URL: addresses.natsUrlOf(serviceOf(service)),
     NATS_MONITOR_URL: addresses.nats.monitorUrl,
     ...(database === undefined ? {} : { DATABASE_URL: database.url }),
     ADMIN_TOKEN: addresses.adminToken,
     ...urlsKnownTo(service, services, addresses),
-    ...(service.name === gatewayName ? gatewayEnvironment(addresses) : {}),
+    ...(serviceOf(service) === gatewayName ? gatewayEnvironment(addresses) : {}),
     ...shared,
     ...service.env,
   };
@@ -89,12 +89,15 @@ function urlsKnownTo(
   services: readonly ServicePart[],
   { host, portOf }: Addresses,
 ): Environment {
-  const known = services.filter(({ name }) => {
-    if (name === service.name) return false;
-    return service.name === gatewayName || name === coordinatorName || service.tells?.includes(name);
+  const known = Object.entries(Object.groupBy(services, serviceOf)).filter(([name]) => {
+    if (name === serviceOf(service)) return false;
+    return serviceOf(service) === gatewayName || name === coordinatorName || service.tells?.includes(name);
   });
   return Object.fromEntries(
-    known.map((other) => [`${other.name.toUpperCase()}_URL`, `http://${host}:${portOf(other)}`]),
+    known.map(([name, replicas = []]) => {
+      const urls = replicas.map((replica) => `http://${host}:${portOf(replica)}`);
+      return [`${name.toUpperCase()}_URL`, urls.join(',')];
+    }),
   );
 }
 

@@ -2,6 +2,7 @@
 export type LabErrorCode =
   | 'home-in-use'
   | 'home-not-writable'
+  | 'home-other-broker'
   | 'port-taken'
   | 'part-not-ready'
   | 'part-unknown'

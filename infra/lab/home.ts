@@ -8,10 +8,13 @@ import { repository } from './topology.ts';
 /** What other commands need to know of a running lab. The file holds passwords: only its owner may read it. */
 export type LabState = {
   url: string;
+  /** Of every gateway, the public one first. */
+  urls: readonly string[];
   home: string;
   launcher: Identity;
   startedAt: string;
   databases: Record<string, { url: string; auditUrl: string }>;
+  /** Of all its nodes, with commas between. */
   nats: { url: string; monitorUrl: string };
   /** Where traces can be read, when a Jaeger was found. */
   jaegerUrl: string | null;

@@ -5,7 +5,7 @@ import { homeDirectory, reapLeftovers, stateFile, takeHome, writeState } from '.
 import { buildParts, type Parts } from './parts.ts';
 import { identify } from './process-table.ts';
 import { Supervisor } from './supervisor.ts';
-import { defaultPorts, labTopology, type Topology } from './topology.ts';
+import { defaultPorts, labTopology, scaled, type Topology } from './topology.ts';
 
 export type LabOptions = {
   /** The directory that holds data, logs and state; one lab runs in it at a time. */
@@ -18,6 +18,10 @@ export type LabOptions = {
   env?: Record<string, string>;
   /** What to start; the whole lab unless a test says otherwise. */
   parts?: Topology;
+  /** Of every service, gateway and coordinator included; 1 unless it says. The databases stay one for each. */
+  replicas?: number;
+  /** Nodes of the broker: 1, or a cluster of 3 or 5, whose streams then have as many replicas. */
+  natsNodes?: number;
   /** Progress and restarts, one line each. */
   say?: (line: string) => void;
   /** Gives up a start that is under way; everything started so far is stopped. */
@@ -26,6 +30,8 @@ export type LabOptions = {
 
 export type Lab = {
   url: string;
+  /** Of every gateway, the public one first. */
+  urls: readonly string[];
   home: string;
   databases: Record<string, { url: string; auditUrl: string }>;
   nats: { url: string; monitorUrl: string };
@@ -66,7 +72,7 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
       gatewayPort: options.gatewayPort ?? defaultPorts.gateway,
       portBase: options.portBase ?? defaultPorts.base,
       env: options.env ?? {},
-      topology: options.parts ?? labTopology,
+      topology: scaled(options.parts ?? labTopology, options.replicas ?? 1, options.natsNodes ?? 1),
       signal: options.signal,
     });
     options.signal?.throwIfAborted();
@@ -124,6 +130,7 @@ function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: (
   let closing: Promise<void> | undefined;
   return {
     url: parts.url,
+    urls: parts.urls,
     home,
     databases: parts.databases,
     nats: parts.nats,
@@ -162,8 +169,9 @@ function saveState(home: string, parts: Parts, supervisors: readonly Supervisor[
   const rows = supervisors.map(({ spec, identity, logFile }) => {
     return [spec.name, { kind: spec.kind, port: spec.port, process: identity ?? null, log: logFile }];
   });
-  const { url, databases, nats, jaegerUrl } = parts;
-  writeState({ url, home, launcher, startedAt, databases, nats, jaegerUrl, parts: Object.fromEntries(rows) });
+  const { url, urls, databases, nats, jaegerUrl } = parts;
+  const addresses = { url, urls, home, databases, nats, jaegerUrl };
+  writeState({ ...addresses, launcher, startedAt, parts: Object.fromEntries(rows) });
 }
 
 function end(home: string, release: () => void): void {

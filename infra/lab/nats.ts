@@ -1,11 +1,13 @@
 import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LabError } from './errors.ts';
 import type { PartSpec } from './supervisor.ts';
-import { natsPart, repository } from './topology.ts';
+import { type NatsNode, repository } from './topology.ts';
 import { dyingWithLauncher } from './user.ts';
 
 /** Who may do what: the lab runs with faults on. */
@@ -21,11 +23,11 @@ const healthWithinMs = 1_000;
  * it the server syncs every two minutes, and a power cut takes the tail of the stream away.
  */
 const configuration = (
-  port: number,
-  monitorPort: number,
+  { name, port, monitorPort }: NatsNode,
   store: string,
+  cluster: string,
 ): string => `# Written by the lab at every start.
-server_name: saga-lab
+server_name: ${cluster === '' ? 'saga-lab' : name}
 listen: "127.0.0.1:${port}"
 http: "127.0.0.1:${monitorPort}"
 max_payload: 1MB
@@ -35,27 +37,57 @@ jetstream {
   sync_interval: always
   max_memory_store: 64MB
 }
+${cluster}`;
+
+/** Nobody but the nodes themselves may join: what a node is told by another one it believes. */
+const clusterOf = (node: NatsNode, nodes: readonly NatsNode[], password: string): string => `cluster {
+  name: saga-lab
+  listen: "127.0.0.1:${node.routePort}"
+  authorization { user: route, password: "${password}", timeout: 2 }
+  routes: [${nodes.map(({ routePort }) => `"nats-route://route:${password}@127.0.0.1:${routePort}"`).join(', ')}]
+}
 `;
 
-export type NatsServerOptions = {
+export type NatsServersOptions = {
   home: string;
   binary: string;
-  port: number;
-  monitorPort: number;
+  /** One broker alone, or a cluster. */
+  nodes: readonly NatsNode[];
   /** By user. They reach the server by its environment, and stand in no file but the lab's passwords. */
   passwords: Record<string, string>;
 };
 
-export async function natsServer(options: NatsServerOptions): Promise<PartSpec> {
-  const { home, binary, port, monitorPort, passwords } = options;
+export async function natsServers(options: NatsServersOptions): Promise<PartSpec[]> {
+  const { home, nodes } = options;
   const directory = join(home, 'nats');
+  await mkdir(directory, { recursive: true });
+  await keepNodes(directory, nodes.length);
+  const password = randomBytes(18).toString('hex');
+  return Promise.all(
+    nodes.map((node, index) => {
+      const cluster = nodes.length === 1 ? '' : clusterOf(node, nodes, password);
+      const own = index === 0 ? directory : join(directory, node.name);
+      return natsServer(node, { ...options, directory: own, cluster });
+    }),
+  );
+}
+
+type NatsServerOptions = Pick<NatsServersOptions, 'binary' | 'passwords'> & {
+  directory: string;
+  /** Empty for a broker alone. */
+  cluster: string;
+};
+
+async function natsServer(node: NatsNode, options: NatsServerOptions): Promise<PartSpec> {
+  const { directory, cluster, binary, passwords } = options;
+  const { name, port, monitorPort } = node;
   await mkdir(directory, { recursive: true });
   const file = join(directory, 'nats.conf');
   await copyFile(usersFile, join(directory, 'users.conf'));
-  await writeFile(file, configuration(port, monitorPort, join(directory, 'store')));
+  await writeFile(file, configuration(node, join(directory, 'store'), cluster), { mode: 0o600 });
   const [command = binary, ...args] = [...dyingWithLauncher('SIGTERM'), binary, '--config', file];
   return {
-    name: natsPart,
+    name,
     kind: 'nats',
     port,
     command,
@@ -63,6 +95,7 @@ export async function natsServer(options: NatsServerOptions): Promise<PartSpec> 
     env: { PATH: process.env.PATH ?? '', ...passwordVariables(passwords) },
     cwd: '/',
     stopSignal: 'SIGTERM',
+    // A node of a cluster says no until it has found a leader, and again until it has caught up.
     isReady: () => isOk(`http://127.0.0.1:${monitorPort}/healthz`),
   };
 }
@@ -90,6 +123,18 @@ export async function provision(url: string, replicas: number): Promise<void> {
     const reason = stderr.trim().split('\n').at(-1) || message;
     throw new LabError('broker-refused', `NATS: ${reason}`, { cause: error });
   }
+}
+
+/** What a broker alone has stored no cluster knows of, and deletes; the other way round it would be lost as well. */
+async function keepNodes(directory: string, nodes: number): Promise<void> {
+  const file = join(directory, 'nodes');
+  const before = existsSync(file) ? Number(readFileSync(file, 'utf8')) : 1;
+  const isUsed = existsSync(join(directory, 'store'));
+  if (isUsed && before !== nodes) {
+    const text = `The broker of this home has ${before} node${before === 1 ? '' : 's'}, and its messages stay with them.`;
+    throw new LabError('home-other-broker', `${text} Start with --fresh, or in another --home.`);
+  }
+  await writeFile(file, String(nodes));
 }
 
 /** Whether an address answers 200 now. `fetch` would do; the launcher, which asks all day, does not load its 11 MB. */

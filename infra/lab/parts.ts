@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { makeAdminToken } from './admin-token.ts';
 import { type Addresses, serviceEnvironment, tracing } from './environment.ts';
-import { isOk, natsServer, provision } from './nats.ts';
+import { isOk, natsServers, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
 import { type DatabaseServer, databaseServer } from './postgres.ts';
@@ -11,10 +11,13 @@ import { type Passwords, passwordsOf } from './postgres-roles.ts';
 import type { PartSpec } from './supervisor.ts';
 import {
   databasePart,
+  gatewayName,
   labTopology,
+  natsNodesOf,
   natsPart,
   repository,
   type ServicePart,
+  serviceOf,
   type Topology,
 } from './topology.ts';
 import { dyingWithLauncher, postgresUser } from './user.ts';
@@ -33,6 +36,8 @@ export type PartsOptions = {
 export type Parts = {
   specs: readonly PartSpec[];
   url: string;
+  /** Of every gateway, the public one first. */
+  urls: readonly string[];
   databases: Record<string, { url: string; auditUrl: string }>;
   nats: { url: string; monitorUrl: string };
   jaegerUrl: string | null;
@@ -74,19 +79,21 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const shared = { ...traces.env, ...options.env };
   const specs = topology.services.map((service) => serviceSpec(service, topology, addresses, shared));
   for (const { spec } of servers) specs.push(spec);
+  const nodes = natsNodesOf(topology, portBase);
   if (broker.kind === 'binary') {
-    const { portOffset, monitorPortOffset } = topology.nats;
-    const ports = { port: portBase + portOffset, monitorPort: portBase + monitorPortOffset };
-    specs.push(await natsServer({ home, binary: broker.path, ...ports, passwords: passwords.broker }));
+    specs.push(...(await natsServers({ home, binary: broker.path, nodes, passwords: passwords.broker })));
   }
   return {
     specs,
     url: `http://${host}:${gatewayPort}`,
+    urls: topology.services
+      .filter((service) => serviceOf(service) === gatewayName)
+      .map((gateway) => `http://${host}:${portOf(gateway)}`),
     databases,
     nats,
     jaegerUrl,
     ensure: async (part) => {
-      if (part === natsPart) return provision(nats.url, 1);
+      if (part === natsPart) return provision(nats.url, nodes.length);
       return servers.find(({ spec }) => spec.name === part)?.ensure();
     },
   };
@@ -137,8 +144,8 @@ async function prepareDatabases(
   const names = topology.databases.map(({ name }) => name);
   const user = postgresUser(directory, postgresBinary('postgres'));
   await createMissing(directory, names, user, passwords.superuser);
-  return topology.databases.map(({ name, portOffset }) =>
-    databaseServer(directory, user, name, portBase + portOffset, passwords),
+  return topology.databases.map(({ name, portOffset, clients }) =>
+    databaseServer(directory, user, name, portBase + portOffset, passwords, clients),
   );
 }
 
@@ -146,11 +153,13 @@ async function prepareDatabases(
 function natsUrls(
   broker: Broker,
   portBase: number,
-  { nats }: Topology,
+  topology: Topology,
   { broker: passwords }: Passwords,
 ): (user: string) => string {
   if (broker.kind === 'external') return () => broker.url;
-  return (user) => `nats://${user}:${passwords[user] ?? ''}@${host}:${portBase + nats.portOffset}`;
+  const servers = natsNodesOf(topology, portBase).map(({ port }) => `${host}:${port}`);
+  // User and password stand on the first one, and hold for all.
+  return (user) => `nats://${user}:${passwords[user] ?? ''}@${servers.join(',')}`;
 }
 
 /** Without a monitoring address the services cannot see how the broker syncs: by convention it is on 8222. */
@@ -158,9 +167,13 @@ function natsMonitorUrl(
   broker: Broker,
   env: Record<string, string | undefined>,
   portBase: number,
-  { nats }: Topology,
+  topology: Topology,
 ): string {
-  if (broker.kind === 'binary') return `http://${host}:${portBase + nats.monitorPortOffset}`;
+  if (broker.kind === 'binary') {
+    return natsNodesOf(topology, portBase)
+      .map(({ monitorPort }) => `http://${host}:${monitorPort}`)
+      .join(',');
+  }
   const { hostname } = new URL(broker.url.includes('://') ? broker.url : `nats://${broker.url}`);
   return env.NATS_MONITOR_URL ?? `http://${hostname}:8222`;
 }
@@ -176,9 +189,15 @@ function portsOf({ topology, portBase, gatewayPort }: PartsOptions, isBrokerExte
   });
   for (const { name, portOffset } of topology.databases) uses.push(based(databasePart(name), portOffset));
   if (isBrokerExternal) return uses;
-  const { portOffset, monitorPortOffset } = topology.nats;
-  return [...uses, based(natsPart, portOffset), based('nats-monitor', monitorPortOffset)];
+  const nodes = natsNodesOf(topology, portBase).flatMap(({ name, port, monitorPort, routePort }) => [
+    { part: name, port },
+    { part: `${name}-monitor`, port: monitorPort },
+    ...(isCluster(topology) ? [{ part: `${name}-routes`, port: routePort }] : []),
+  ]);
+  return [...uses, ...nodes.map((use): PortUse => ({ ...use, option: '--port-base' }))];
 }
+
+const isCluster = ({ nats }: Topology): boolean => (nats.nodes ?? 1) > 1;
 
 async function timed<T>(say: (line: string) => void, what: string, work: () => Promise<T>): Promise<T> {
   const startedMs = Date.now();

@@ -29,8 +29,6 @@ const settings = {
   unix_socket_directories: '',
   fsync: 'on',
   synchronous_commit: 'on',
-  max_prepared_transactions: '128',
-  max_connections: '120',
   shared_buffers: '32MB',
   max_wal_size: '1GB',
   checkpoint_timeout: '15min',
@@ -38,15 +36,30 @@ const settings = {
   log_timezone: 'UTC',
 } as const;
 
+/** What one process of a service may open at most, in all its pools (libs/service/start.ts, two-phase.ts): 56. */
+const connectionsPerClient = 60;
+/** For the checkers of the gateways, the benchmark, and people. */
+const connectionsForOthers = 60;
+/** Twice what one coordinator has under way at once. */
+const preparedPerCoordinator = 128;
+
+/** What every replica of a service, and of the coordinator, adds to. */
+const limits = (clients: number) => ({
+  max_connections: String(connectionsForOthers + connectionsPerClient * clients),
+  max_prepared_transactions: String(preparedPerCoordinator * clients),
+});
+
 export function databaseServer(
   directory: string,
   user: ServerUser,
   name: string,
   port: number,
   passwords: Passwords,
+  /** Processes that share it. */
+  clients = 1,
 ): DatabaseServer {
   const data = join(directory, name);
-  const configured = Object.entries({ ...settings, port: String(port) });
+  const configured = Object.entries({ ...settings, ...limits(clients), port: String(port) });
   const options = configured.flatMap(([key, value]) => ['-c', `${key}=${value}`]);
   const binary = postgresBinary('postgres');
   const [command = binary, ...args] = [...user.prefix, binary, '-D', data, ...options];

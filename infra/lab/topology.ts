@@ -5,6 +5,8 @@ export const repository = fileURLToPath(new URL('../../', import.meta.url));
 
 export type ServicePart = {
   name: string;
+  /** The service that this is a further replica of; the first one is called as the service itself. */
+  replicaOf?: string;
   /** The file that Node runs, relative to the repository or absolute. */
   main: string;
   /** The port is `portBase + portOffset`; the gateway has none, because its port is the public one. */
@@ -19,8 +21,10 @@ export type ServicePart = {
 
 export type Topology = {
   services: readonly ServicePart[];
-  databases: readonly { name: string; portOffset: number }[];
-  nats: { portOffset: number; monitorPortOffset: number };
+  /** `clients`: how many processes share it, when it is more than one. */
+  databases: readonly { name: string; portOffset: number; clients?: number }[];
+  /** `nodes`: of a cluster. One broker alone has no routes. */
+  nats: { portOffset: number; monitorPortOffset: number; routePortOffset?: number; nodes?: number };
   /** Loaded before every service with `--import`; absent when a service needs none. */
   register?: string;
 };
@@ -60,8 +64,52 @@ export const labTopology: Topology = {
     { name: 'notification', portOffset: 15 },
     { name: 'coordinator', portOffset: 16 },
   ],
-  nats: { portOffset: 20, monitorPortOffset: 21 },
+  nats: { portOffset: 20, monitorPortOffset: 21, routePortOffset: 22 },
 };
+
+/** Each further replica of a service, and each further node of the broker, has its ports so much higher. */
+export const replicaPortStep = 60;
+/** Of further gateways: the first one's port is the public one, and lies elsewhere. */
+const gatewayPortOffset = 7;
+
+/** Of two nodes both are needed for a majority: that is less than one. */
+export const natsNodesAllowed = [1, 3, 5] as const;
+export const replicasMax = 8;
+
+/** The same lab with so many replicas of every service, and so many nodes of the broker. */
+export function scaled(topology: Topology, replicas: number, natsNodes: number): Topology {
+  const more = Array.from({ length: replicas - 1 }, (_, index) => index + 2);
+  return {
+    ...topology,
+    services: topology.services.flatMap((service) => [
+      service,
+      ...more.map((number) => ({
+        ...service,
+        name: replicaName(service.name, number),
+        replicaOf: service.name,
+        portOffset: (service.portOffset ?? gatewayPortOffset) + replicaPortStep * (number - 1),
+      })),
+    ]),
+    databases: topology.databases.map((database) => ({ ...database, clients: replicas })),
+    nats: { ...topology.nats, nodes: natsNodes },
+  };
+}
+
+/** `order`, `order-2`, `order-3`, … */
+export const replicaName = (name: string, number: number): string =>
+  number === 1 ? name : `${name}-${number}`;
+export const serviceOf = ({ name, replicaOf }: ServicePart): string => replicaOf ?? name;
+
+export type NatsNode = { name: string; port: number; monitorPort: number; routePort: number };
+
+export function natsNodesOf({ nats }: Topology, portBase: number): NatsNode[] {
+  const { portOffset, monitorPortOffset, routePortOffset = 0, nodes = 1 } = nats;
+  return Array.from({ length: nodes }, (_, index) => {
+    const base = portBase + replicaPortStep * index;
+    const ports = { monitorPort: base + monitorPortOffset, routePort: base + routePortOffset };
+    return { name: replicaName(natsPart, index + 1), port: base + portOffset, ...ports };
+  });
+}
 
 /** Parts are named after what they hold: the server of the database `order` is the part `order-db`. */
 export const databasePart = (database: string): string => `${database}-db`;

@@ -30,6 +30,12 @@ export function readGid(gid: string): { transactionId: string; participant: stri
   return match?.[1] && match[2] ? { transactionId: match[1], participant: match[2] } : undefined;
 }
 
+const uuidTimeChars = 12;
+
+/** When a transaction began, in milliseconds: it stands in its id (UUIDv7, RFC 9562 §5.7). */
+export const beganAtOf = (transactionId: string): number =>
+  Number.parseInt(transactionId.replaceAll('-', '').slice(0, uuidTimeChars), 16);
+
 const traceparent = z.string().regex(/^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/);
 const transactionId = z.uuid();
 const reason = z.string().max(200);

@@ -3,11 +3,21 @@ import { z } from 'zod';
 
 const onOff = z.enum(['on', 'off']).transform((value) => value === 'on');
 
+/** One address, or several with commas between them: a service's replicas, a broker's nodes. */
+export const replicaUrls = z
+  .string()
+  .refine((text) => text.split(',').every((url) => URL.canParse(url.trim())), {
+    message: 'takes URLs, with commas between them',
+  });
+
 export const commonConfig = z.object({
   SERVICE_HOST: z.string().default('127.0.0.1'),
   SERVICE_PORT: z.coerce.number().int().min(1).max(65_535),
   NATS_URL: z.string().min(1),
-  NATS_MONITOR_URL: z.url().optional(),
+  /** Of every node of the broker. */
+  NATS_MONITOR_URL: replicaUrls.optional(),
+  /** Each service's address is a DNS name that stands for all its replicas, which come and go. */
+  RESOLVE_REPLICAS: onOff.default(false),
   NATS_UNSAFE: z.enum(['0', '1']).default('0'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   /** Fault injection: on in the lab, off in a deployment. */
@@ -28,7 +38,7 @@ export const serviceConfig = commonConfig.extend({
   /** Fills empty tables with the lab's data. */
   LAB_DATA: onOff.default(false),
   /** Asked about branches in doubt; without it they wait for an operator. */
-  COORDINATOR_URL: z.url().optional(),
+  COORDINATOR_URL: replicaUrls.optional(),
   /** Branches of two-phase commit that run at once; more wait for a connection. */
   BRANCH_CONNECTIONS_MAX: z.coerce.number().int().min(1).max(64).default(32),
   /** After this long an order that has not ended is cancelled. */

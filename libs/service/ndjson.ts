@@ -4,6 +4,7 @@
  */
 import type { Pool } from 'undici';
 import type { FastifyReply } from './http.ts';
+import type { Repeat, Replica, Replicas } from './replicas.ts';
 
 type Line = { index: number; answer: unknown };
 
@@ -101,4 +102,25 @@ export function createCaller<Command, Answer>(options: {
       departing = true;
       gathered.push({ command, resolve, reject });
     });
+}
+
+/** The same over the replicas of a service: a caller for each, and every command goes to the first of its candidates. */
+export function createReplicaCaller<Command, Answer>(options: {
+  replicas: Replicas;
+  path: string;
+  key: string;
+  /** For each try. */
+  answerMsMax: number;
+  candidatesFor(command: Command): readonly Replica[];
+  repeat: Repeat;
+}): (command: Command) => Promise<Answer> {
+  const { replicas, candidatesFor, repeat, ...shared } = options;
+  const callers = new WeakMap<Replica, (command: Command) => Promise<Answer>>();
+  const callerOf = (replica: Replica) => {
+    const found = callers.get(replica) ?? createCaller<Command, Answer>({ ...shared, pool: replica.pool });
+    callers.set(replica, found);
+    return found;
+  };
+  return (command) =>
+    replicas.inTurn(candidatesFor(command), repeat, (replica) => callerOf(replica)(command));
 }

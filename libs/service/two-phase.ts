@@ -1,5 +1,4 @@
 /** Puts a service's part in two-phase commit together: pools, participant, ends, routes. */
-import { Pool } from 'undici';
 import { type Decision, inquiryAnswer, participantNames } from '#libs/contracts/two-phase.ts';
 import type { Injector } from '#libs/faults/injector.ts';
 import { createPool } from '#libs/postgres/pool.ts';
@@ -15,6 +14,7 @@ import type { ServiceConfig } from './config.ts';
 import type { ServiceDefinition } from './definition.ts';
 import type { FastifyInstance } from './http.ts';
 import type { Metrics } from './metrics.ts';
+import { createReplicas, type Replicas } from './replicas.ts';
 
 const endConnectionsMax = 8;
 /** A bar waits at most so long for the branch that it bars; it is tried again. */
@@ -43,7 +43,7 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
   const name = participantNames.find((each) => each === service.name);
   const { participation } = service;
   if (!participation || !name) return undefined;
-  const { DATABASE_URL, BRANCH_CONNECTIONS_MAX, COORDINATOR_URL, ADMIN_TOKEN } = config;
+  const { DATABASE_URL, BRANCH_CONNECTIONS_MAX, COORDINATOR_URL, RESOLVE_REPLICAS, ADMIN_TOKEN } = config;
   const onError = (error: Error) => onTrouble(error, 'an idle database connection ended');
   const now = () => new Date();
 
@@ -62,7 +62,10 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
     answerTimeoutMs: endAnswerMsMax,
     onError,
   });
-  const coordinator = COORDINATOR_URL ? new Pool(COORDINATOR_URL, { connections: 2 }) : undefined;
+  const coordinator =
+    COORDINATOR_URL === undefined
+      ? undefined
+      : createReplicas({ urls: COORDINATOR_URL, resolve: RESOLVE_REPLICAS, connectionsMax: 2 });
   const inquiries = startInquiries({
     service: name,
     pool: endPool,
@@ -114,16 +117,17 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
 }
 
 /** A coordinator that is gone is no decision: the branch stays in doubt, which is what two-phase commit costs. */
-async function inquire(coordinator: Pool | undefined, transactionId: string): Promise<Decision | undefined> {
+async function inquire(
+  coordinator: Replicas | undefined,
+  transactionId: string,
+): Promise<Decision | undefined> {
   if (!coordinator) return undefined;
   try {
-    const { statusCode, body } = await coordinator.request({
-      method: 'POST',
-      path: `/transactions/${transactionId}/inquiry`,
-      signal: AbortSignal.timeout(inquiryMsMax),
-    });
-    const answer = await body.json();
-    return statusCode === 200 ? inquiryAnswer.parse(answer).decision : undefined;
+    const path = `/transactions/${transactionId}/inquiry`;
+    // Every coordinator reads the same log, and the first decision in it stands, however often it is asked for.
+    const asked = { method: 'POST', path, repeat: 'always', withinMs: inquiryMsMax } as const;
+    const { status, body } = await coordinator.request(asked);
+    return status === 200 ? inquiryAnswer.parse(JSON.parse(body.toString())).decision : undefined;
   } catch {
     return undefined;
   }

@@ -1,15 +1,15 @@
 import { z } from 'zod';
-import { commonConfig } from '#libs/service/config.ts';
+import { commonConfig, replicaUrls } from '#libs/service/config.ts';
 
 const database = z.string().min(1).optional();
 
 export const gatewayConfig = commonConfig.extend({
-  ORDER_URL: z.url(),
-  PAYMENT_URL: z.url(),
-  INVENTORY_URL: z.url(),
-  LOGISTICS_URL: z.url(),
-  NOTIFICATION_URL: z.url(),
-  COORDINATOR_URL: z.url(),
+  ORDER_URL: replicaUrls,
+  PAYMENT_URL: replicaUrls,
+  INVENTORY_URL: replicaUrls,
+  LOGISTICS_URL: replicaUrls,
+  NOTIFICATION_URL: replicaUrls,
+  COORDINATOR_URL: replicaUrls,
   /** Read-only access for the checker; without it `/api/invariants` says that it cannot look. */
   ORDER_AUDIT_URL: database,
   PAYMENT_AUDIT_URL: database,

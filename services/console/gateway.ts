@@ -41,11 +41,8 @@ export async function startGateway(): Promise<void> {
             () => 'up',
             () => 'down',
           );
-      const services = await upstreams.ready();
-      return {
-        ready: broker === 'up' && Object.values(services).every((state) => state === 'up'),
-        detail: { broker, ...services },
-      };
+      const { usable, services } = await upstreams.ready();
+      return { ready: broker === 'up' && usable, detail: { broker, ...services } };
     },
     metrics: () => metrics.registry.metrics(),
     trustedProxies: config.TRUSTED_PROXIES,

@@ -29,6 +29,8 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
           path,
           headers: { 'content-type': 'application/json' },
           body: JSON.stringify(body),
+          // It only looks something up.
+          repeat: 'always' as const,
           withinMs,
         }
       : { method: 'GET', path, withinMs };
@@ -38,6 +40,7 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
     return JSON.parse(answer.body.toString()) as Answer;
   };
 
+  // One replica of each is enough: it reads what stands prepared in the database that they share.
   app.get('/api/in-doubt', async () => {
     const missing: string[] = [];
     const parts = await Promise.all(
@@ -53,7 +56,7 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
     return { items, nextCursor: null, missing };
   });
 
-  /** A participant that was restarted has forgotten whose orders it holds; the decision log may know. */
+  /** Whose orders it holds only the replica knows that prepared it, until it ends; the decision log may know as well. */
   async function nameOrders(items: InDoubtItem[]): Promise<void> {
     const unnamed = items.filter(({ orderIds }) => orderIds.length === 0);
     if (unnamed.length === 0) return;
@@ -89,7 +92,9 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
     participant: ParticipantName,
   ): Promise<Resolution> {
     const path = `/transactions/${transactionId}/inquiry`;
-    const { status, body } = await upstreams.send('coordinator', { method: 'POST', path, withinMs });
+    // Asking twice is answered the same: the first decision in the log stands.
+    const asked = { method: 'POST', path, repeat: 'always', withinMs } as const;
+    const { status, body } = await upstreams.send('coordinator', asked);
     if (status === 409) throw new Problem('undecided');
     if (status !== 200) throw new Problem('service-unavailable', `the coordinator answered ${status}`);
     const { decision } = inquiryAnswer.parse(JSON.parse(body.toString()));
@@ -98,6 +103,8 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
       path: `/two-phase/${decision}`,
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ commands: [{ transactionId }] }),
+      // What has ended as decided is told so again.
+      repeat: 'always',
     });
     const said = answer.body.toString();
     if (answer.status !== 200 || !said.includes('"ended"')) {
@@ -112,6 +119,7 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
     participant: ParticipantName,
     decision: Decision,
   ): Promise<Resolution> {
+    // Not again when it may have been done: the second answer, "not prepared", would hide the first.
     const answer = await upstreams.send(participant, {
       method: 'POST',
       path: '/two-phase/force',

@@ -1,11 +1,18 @@
 /** Routes that a service owns: body and answer pass through as bytes, so each is parsed in one place only. */
 import { context, propagation } from '@opentelemetry/api';
-import { Pool } from 'undici';
 import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
 import type { FinishedAnswer, HandedOver } from '#libs/contracts/placing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from '#libs/service/http.ts';
-import { createCaller } from '#libs/service/ndjson.ts';
+import { createReplicaCaller } from '#libs/service/ndjson.ts';
+import {
+  type Answer,
+  createReplicas,
+  type Repeat,
+  type Replica,
+  type ReplicaRequest,
+  type Replicas,
+} from '#libs/service/replicas.ts';
 import type { GatewayConfig } from './config.ts';
 
 /** Everything that answers behind the gateway. */
@@ -35,86 +42,105 @@ const routes: readonly Route[] = [
 const requestHeaders = ['content-type'] as const;
 const answerHeaders = ['content-type', 'location'] as const;
 const connectionsMax = 256;
-const answerTimeoutMs = 20_000;
-const readyTimeoutMs = 2_000;
+const answerMsMax = 20_000;
+const readyMsMax = 2_000;
 /** Every attempt of a transaction, each with its wait for locks. */
 const transactionMsMax = 60_000;
 
 export type Upstreams = {
-  send(service: Upstream, request: UpstreamRequest): Promise<UpstreamAnswer>;
+  send(service: Upstream, request: UpstreamRequest): Promise<Answer>;
+  /** Whose turn it is: for batches that gather for one replica. */
+  next(service: Upstream): Replica;
   /** Commands to the coordinator, each answered as its transaction ends. */
   placeInTransaction(order: HandedOver): Promise<FinishedAnswer>;
-  ready(): Promise<Record<string, string>>;
+  ready(): Promise<Readiness>;
   close(): Promise<void>;
 };
 
-type UpstreamRequest = {
-  method: string;
-  path: string;
-  headers?: Record<string, string>;
-  body?: Buffer | string | null;
+/** Of every service; it can be used while one replica of it is ready. */
+export type Readiness = { usable: boolean; services: Record<string, string> };
+
+type UpstreamRequest = Pick<ReplicaRequest, 'method' | 'path' | 'headers' | 'body' | 'first'> & {
+  /**
+   * A GET may be asked of the next replica whatever became of the first try. Anything else only when it was never
+   * sent, unless it says that doing it twice does no harm.
+   */
+  repeat?: Repeat;
   /** Shorter than the bound of every request. */
   withinMs?: number;
 };
-type UpstreamAnswer = {
-  status: number;
-  headers: Record<string, string | string[] | undefined>;
-  body: Buffer;
-};
 
 export function createUpstreams(config: GatewayConfig): Upstreams {
-  const pools = new Map(
+  const services = new Map(
     upstreamNames.map((name) => {
-      const url = config[`${name.toUpperCase() as Uppercase<Upstream>}_URL`];
-      return [name, new Pool(url, { connections: connectionsMax, headersTimeout: answerTimeoutMs })];
+      const urls = config[`${name.toUpperCase() as Uppercase<Upstream>}_URL`];
+      return [name, createReplicas({ urls, resolve: config.RESOLVE_REPLICAS, connectionsMax })];
     }),
   );
+  const replicasOf = (service: Upstream) => services.get(service) as Replicas;
 
   const send: Upstreams['send'] = async (service, request) => {
-    const { method, path, headers = {}, body = null, withinMs } = request;
+    const { method, headers = {}, withinMs = answerMsMax } = request;
     propagation.inject(context.active(), headers);
+    const repeat = request.repeat ?? (method === 'GET' ? 'always' : 'unsent');
     try {
-      const pool = pools.get(service) as Pool;
-      const signal = withinMs === undefined ? {} : { signal: AbortSignal.timeout(withinMs) };
-      const answer = await pool.request({ method: method as 'GET', path, headers, body, ...signal });
-      const bytes = Buffer.from(await answer.body.arrayBuffer());
-      return { status: answer.statusCode, headers: answer.headers, body: bytes };
+      return await replicasOf(service).request({ ...request, headers, repeat, withinMs });
     } catch (cause) {
       throw new Problem('service-unavailable', `${service} cannot be reached`, { cause });
     }
   };
 
-  const callCoordinator = createCaller<HandedOver, FinishedAnswer>({
-    pool: pools.get('coordinator') as Pool,
+  const coordinators = replicasOf('coordinator');
+  const callCoordinator = createReplicaCaller<HandedOver, FinishedAnswer>({
+    replicas: coordinators,
     path: '/orders',
     key: 'orders',
     answerMsMax: transactionMsMax,
+    // One that was sent may be under way: a second coordinator would run into its locks, and the client's own
+    // repeat under its key finds out what became of it.
+    repeat: 'unsent',
+    // Two calls under one key meet in one coordinator, which lets the second one wait for the first.
+    candidatesFor: ({ orderId }) => coordinators.of(orderId),
   });
-
-  const readiness = async (service: Upstream): Promise<[string, string]> => {
-    const timeout = new Promise<never>((_, reject) =>
-      setTimeout(reject, readyTimeoutMs, new Error('late')).unref(),
-    );
-    const answer = send(service, { method: 'GET', path: '/readyz' });
-    const state = await Promise.race([answer, timeout]).then(
-      ({ status }) => (status === 200 ? 'up' : 'not ready'),
-      () => 'down',
-    );
-    return [service, state];
-  };
 
   return {
     send,
+    next: (service) => replicasOf(service).spread()[0] as Replica,
     placeInTransaction: (order) =>
       callCoordinator(order).catch((cause) => {
         const unknown = 'the coordinator did not answer; whether this took effect is unknown';
         throw new Problem('service-unavailable', unknown, { cause });
       }),
-    ready: async () => Object.fromEntries(await Promise.all(upstreamNames.map(readiness))),
+    async ready() {
+      const states = await Promise.all(upstreamNames.map((name) => readiness(replicasOf(name).all())));
+      return {
+        usable: states.every(({ usable }) => usable),
+        services: Object.fromEntries(upstreamNames.map((name, index) => [name, states[index]?.state ?? ''])),
+      };
+    },
     async close() {
-      await Promise.all([...pools.values()].map((pool) => pool.close()));
+      await Promise.all([...services.values()].map((replicas) => replicas.close()));
     },
   };
+}
+
+async function readiness(replicas: readonly Replica[]): Promise<{ usable: boolean; state: string }> {
+  const states = await Promise.all(
+    replicas.map(async ({ pool }) => {
+      const asked = { method: 'GET', path: '/readyz', signal: AbortSignal.timeout(readyMsMax) } as const;
+      return pool.request(asked).then(
+        async ({ statusCode, body }) => {
+          await body.dump();
+          return statusCode === 200 ? 'up' : 'not ready';
+        },
+        () => 'down',
+      );
+    }),
+  );
+  const up = states.filter((state) => state === 'up').length;
+  if (up === states.length) return { usable: true, state: 'up' };
+  const worst = states.includes('not ready') ? 'not ready' : 'down';
+  return { usable: up > 0, state: states.length === 1 ? worst : `${up} of ${states.length} up` };
 }
 
 export function passOn(app: FastifyInstance, upstreams: Upstreams): void {

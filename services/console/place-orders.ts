@@ -17,7 +17,8 @@ import {
 import { Problem, problemContentType } from '#libs/contracts/problems.ts';
 import type { FastifyInstance, FastifyReply } from '#libs/service/http.ts';
 import { assertOperator } from '#libs/service/operator.ts';
-import { gather } from '#libs/step/gather.ts';
+import type { Replica } from '#libs/service/replicas.ts';
+import { type Gatherer, gather } from '#libs/step/gather.ts';
 import { currentTraceparent } from '#libs/telemetry/trace-context.ts';
 import type { GatewayConfig } from './config.ts';
 import type { Upstreams } from './pass-on.ts';
@@ -101,19 +102,34 @@ export function placingRoutes(
   }
 }
 
+/** A queue for each replica of the order service, so that all of them work at once. */
 function createHandover(upstreams: Upstreams): (order: HandedOver) => Promise<HandoverAnswer> {
-  const headers = { 'content-type': 'application/json' };
-  const queue = gather<Parcel>({
+  const queues = new WeakMap<Replica, Gatherer<Parcel>>();
+  return (order) =>
+    new Promise((resolve, reject) => {
+      const replica = upstreams.next('order');
+      const queue = queues.get(replica) ?? createQueue(upstreams, replica);
+      queues.set(replica, queue);
+      queue.push([{ order, resolve, reject }]);
+    });
+}
+
+function createQueue(upstreams: Upstreams, first: Replica): Gatherer<Parcel> {
+  return gather<Parcel>({
     batchMax: handoverMax,
     keyOf: ({ order }) => order.orderId,
     async run(parcels) {
       try {
         const body = JSON.stringify({ orders: parcels.map(({ order }) => order) });
+        const headers = { 'content-type': 'application/json' };
+        // Goes to another replica only when it was never sent. After that it may be under way, and a batch that ends
+        // the process that takes it must not end the next one; the client repeats it under its key.
         const answer = await upstreams.send('order', {
           method: 'POST',
           path: '/orders',
-          headers: { ...headers },
+          headers,
           body,
+          first,
         });
         if (answer.status !== 200)
           throw new Problem('service-unavailable', `order answered ${answer.status}`);
@@ -128,7 +144,6 @@ function createHandover(upstreams: Upstreams): (order: HandedOver) => Promise<Ha
       }
     },
   });
-  return (order) => new Promise((resolve, reject) => queue.push([{ order, resolve, reject }]));
 }
 
 function answerProblem(reply: FastifyReply, problem: ReturnType<Problem['toBody']>): FastifyReply {

@@ -1,12 +1,12 @@
 import { z } from 'zod';
-import { commonConfig } from '#libs/service/config.ts';
+import { commonConfig, replicaUrls } from '#libs/service/config.ts';
 
 export const coordinatorConfig = commonConfig.extend({
   DATABASE_URL: z.string().min(1),
-  ORDER_URL: z.url(),
-  PAYMENT_URL: z.url(),
-  INVENTORY_URL: z.url(),
-  LOGISTICS_URL: z.url(),
+  ORDER_URL: replicaUrls,
+  PAYMENT_URL: replicaUrls,
+  INVENTORY_URL: replicaUrls,
+  LOGISTICS_URL: replicaUrls,
   /** Tells this coordinator from its replicas, and its last life from this one. */
   COORDINATOR_NAME: z.string().min(1).max(60).optional(),
   /** Global transactions of one order that run at once; a group counts as one. */

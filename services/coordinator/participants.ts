@@ -1,6 +1,6 @@
 /** The participants as the coordinator sees them: calls that are gathered per turn, and bounded in time. */
-import { Pool } from 'undici';
 import {
+  beganAtOf,
   type EndAnswer,
   type EndCommand,
   type ParticipantName,
@@ -10,7 +10,8 @@ import {
   type PrepareCommand,
   participantNames,
 } from '#libs/contracts/two-phase.ts';
-import { createCaller } from '#libs/service/ndjson.ts';
+import { createReplicaCaller } from '#libs/service/ndjson.ts';
+import { createReplicas, type Repeat, type Replicas } from '#libs/service/replicas.ts';
 import type { CoordinatorConfig } from './config.ts';
 
 const connectionsMax = 64;
@@ -28,28 +29,49 @@ export type Participants = Record<ParticipantName, ParticipantCalls>;
 
 export function createParticipants(config: CoordinatorConfig): {
   participants: Participants;
-  orderService: Pool;
+  orderService: Replicas;
   close(): Promise<void>;
 } {
-  const pools = participantNames.map((name) => {
-    const url = config[`${name.toUpperCase() as Uppercase<ParticipantName>}_URL`];
-    return [name, new Pool(url, { connections: connectionsMax })] as const;
+  const services = participantNames.map((name) => {
+    const urls = config[`${name.toUpperCase() as Uppercase<ParticipantName>}_URL`];
+    return [name, createReplicas({ urls, resolve: config.RESOLVE_REPLICAS, connectionsMax })] as const;
   });
-  const callsOf = (pool: Pool): ParticipantCalls => {
-    const call = <Command, Answer>(path: string, answerMsMax: number) =>
-      createCaller<Command, Answer>({ pool, path: `/two-phase/${path}`, key: 'commands', answerMsMax });
-    return {
-      perform: call('perform', voteMsMax),
-      prepare: call('prepare', voteMsMax),
-      commit: call('commit', endMsMax),
-      abort: call('abort', endMsMax),
-    };
-  };
   return {
-    participants: Object.fromEntries(pools.map(([name, pool]) => [name, callsOf(pool)])) as Participants,
-    orderService: pools[0]?.[1] as Pool,
+    participants: Object.fromEntries(
+      services.map(([name, replicas]) => [name, callsOf(replicas)]),
+    ) as Participants,
+    orderService: services[0]?.[1] as Replicas,
     async close() {
-      await Promise.all(pools.map(([, pool]) => pool.close()));
+      await Promise.all(services.map(([, replicas]) => replicas.close()));
     },
+  };
+}
+
+/**
+ * All calls of one transaction go to the same replica of a participant, because the transaction that performs is open
+ * in that process. Every coordinator finds the same one, by the transaction's id: recovery as well.
+ */
+function callsOf(replicas: Replicas): ParticipantCalls {
+  const call = <Command extends { transactionId: string }, Answer>(
+    path: string,
+    answerMsMax: number,
+    repeat: Repeat,
+  ) =>
+    createReplicaCaller<Command, Answer>({
+      replicas,
+      path: `/two-phase/${path}`,
+      key: 'commands',
+      answerMsMax,
+      repeat,
+      candidatesFor: ({ transactionId }) => replicas.of(transactionId, beganAtOf(transactionId)),
+    });
+  return {
+    // Once only: a second one elsewhere would wait for the first one's rows, and then be refused as known.
+    perform: call('perform', voteMsMax, 'unsent'),
+    // Nobody else has the open transaction; whoever is asked in place of one that has gone votes no at once.
+    prepare: call('prepare', voteMsMax, 'unsent'),
+    // What is prepared stands in the database, and any replica may end it, again and again.
+    commit: call('commit', endMsMax, 'always'),
+    abort: call('abort', endMsMax, 'always'),
   };
 }

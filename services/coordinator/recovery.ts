@@ -4,7 +4,12 @@
  * coordinator's last life, otherwise when they are past their time. Any number of coordinators may recover at
  * once: the log lets one decision stand, and telling it twice does no harm.
  */
-import { type Decision, type ParticipantName, participantNames } from '#libs/contracts/two-phase.ts';
+import {
+  beganAtOf,
+  type Decision,
+  type ParticipantName,
+  participantNames,
+} from '#libs/contracts/two-phase.ts';
 import { repeat } from '#libs/step/repeat.ts';
 import { traceTransaction } from '#libs/telemetry/transaction-trace.ts';
 import type { DecisionLog, OpenTransaction } from './decision-log.ts';
@@ -97,11 +102,8 @@ export function createRecovery(options: RecoveryOptions) {
   return { decisionOf, stop: () => loop.stop() };
 }
 
-const uuidTimeChars = 12;
-
-/** One that the log has never heard of: its age stands in its id (UUIDv7, RFC 9562 §5.7). */
+/** One that the log has never heard of: its age stands in its id. */
 function unknownTransaction(transactionId: string): OpenTransaction {
-  const hex = transactionId.replaceAll('-', '').slice(0, uuidTimeChars);
-  const beganAt = new Date(Number.parseInt(hex, 16));
+  const beganAt = new Date(beganAtOf(transactionId));
   return { transactionId, orders: [], beganAt, participants: [], coordinator: '', decision: null };
 }

@@ -1,7 +1,6 @@
 /** Starts the coordinator. It needs its own database and the participants, and no broker. */
 import { hostname } from 'node:os';
 import { pino } from 'pino';
-import type { Pool } from 'undici';
 import type { TwoPhaseMode } from '#libs/contracts/orders.ts';
 import type { Menu, MenuAnswer } from '#libs/contracts/pricing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
@@ -15,6 +14,7 @@ import { createPool } from '#libs/postgres/pool.ts';
 import { readConfig } from '#libs/service/config.ts';
 import { createFresh } from '#libs/service/fresh.ts';
 import { createHttp } from '#libs/service/http.ts';
+import type { Replicas } from '#libs/service/replicas.ts';
 import { stopOnSignal } from '#libs/service/stop.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
 import { type CoordinatorConfig, coordinatorConfig } from './config.ts';
@@ -156,15 +156,13 @@ function createFaults(
 }
 
 /** From the order service, whose it is. */
-async function readMenu(orderService: Pool): Promise<Menu> {
+async function readMenu(orderService: Replicas): Promise<Menu> {
   try {
-    const { statusCode, body } = await orderService.request({
-      method: 'GET',
-      path: '/menu',
-      signal: AbortSignal.timeout(menuMsMax),
-    });
-    if (statusCode !== 200) throw new Error(`the order service answered ${statusCode}`);
-    const { prices, cities } = (await body.json()) as MenuAnswer;
+    // A read: any replica has it, and may be asked again.
+    const asked = { method: 'GET', path: '/menu', repeat: 'always', withinMs: menuMsMax } as const;
+    const { status, body } = await orderService.request(asked);
+    if (status !== 200) throw new Error(`the order service answered ${status}`);
+    const { prices, cities } = JSON.parse(body.toString()) as MenuAnswer;
     return { prices: new Map(prices), cities: new Set(cities) };
   } catch (cause) {
     throw new Problem('service-unavailable', 'the menu cannot be read', { cause });
@@ -172,13 +170,13 @@ async function readMenu(orderService: Pool): Promise<Menu> {
 }
 
 /** Not answered as refused before it is: the client may use its key for the saga next. */
-async function barOrder(orderService: Pool, orderId: string): Promise<void> {
+async function barOrder(orderService: Replicas, orderId: string): Promise<void> {
   try {
     const path = `/orders/${orderId}/bar`;
-    const signal = AbortSignal.timeout(barMsMax);
-    const { statusCode, body } = await orderService.request({ method: 'POST', path, signal });
-    await body.dump();
-    if (statusCode !== 204) throw new Error(`the order service answered ${statusCode}`);
+    // A bar that is there already is left as it is, so the next replica may be told the same.
+    const asked = { method: 'POST', path, repeat: 'always', withinMs: barMsMax } as const;
+    const { status } = await orderService.request(asked);
+    if (status !== 204) throw new Error(`the order service answered ${status}`);
   } catch (cause) {
     const detail = 'the order was refused, but the order service cannot note it; ask again';
     throw new Problem('service-unavailable', detail, { cause });

@@ -49,7 +49,8 @@ beforeAll(async () => {
   if (!launcher) throw new Error('this process is not in the process table');
   const nats = { url: '', monitorUrl: '' };
   const url = `http://127.0.0.1:${port}`;
-  writeState({ url, home, launcher, startedAt: '', databases: {}, nats, jaegerUrl: null, parts: {} });
+  const addresses = { url, urls: [url], home, databases: {}, nats, jaegerUrl: null };
+  writeState({ ...addresses, launcher, startedAt: '', parts: {} });
 });
 beforeEach(() => {
   asked.length = 0;

@@ -120,8 +120,9 @@ function readCpu(lab: LabState): Reading['cpuMs'] {
 function groupOf(name: string, kind: PartState['kind']): Part {
   if (kind === 'database') return 'databases';
   if (kind === 'nats') return 'nats';
-  if (name === gatewayName) return 'gateway';
-  return name === coordinatorName ? 'coordinator' : 'services';
+  const service = name.replace(/-\d+$/, '');
+  if (service === gatewayName) return 'gateway';
+  return service === coordinatorName ? 'coordinator' : 'services';
 }
 
 function readProcesses(): { pid: number; parent: number; cpuMs: number }[] | null {

@@ -3,6 +3,7 @@ import { runningLab } from '../home.ts';
 import { isOk } from '../nats.ts';
 import { answers } from '../ports.ts';
 import { isAlive } from '../process-table.ts';
+import { labTopology } from '../topology.ts';
 
 export const summary =
   'Shows every part of the lab that runs, and whether it is ready. Exit code 1 when one is not.';
@@ -13,7 +14,7 @@ export async function run({ values }: Arguments<typeof options>, io: Io): Promis
   const rows = await Promise.all(
     Object.entries(lab.parts).map(async ([name, part]) => {
       const isUp = part.process !== null && isAlive(part.process);
-      const isReady = isUp && (await ready[part.kind](part.port, lab.nats.monitorUrl));
+      const isReady = isUp && (await ready[part.kind](part.port));
       const state = isReady ? 'ready' : isUp ? 'not ready' : 'down';
       return { name, kind: part.kind, state, port: part.port, pid: part.process?.pid ?? null, log: part.log };
     }),
@@ -30,9 +31,11 @@ export async function run({ values }: Arguments<typeof options>, io: Io): Promis
   return rows.every(({ state }) => state === 'ready') ? 0 : 1;
 }
 
+const monitorPortStep = labTopology.nats.monitorPortOffset - labTopology.nats.portOffset;
+
 /** How each kind of part is asked. A database is asked by its port: the table needs no password. */
 const ready = {
   database: (port: number) => answers(port),
-  nats: (_: number, monitorUrl: string) => isOk(`${monitorUrl}/healthz`),
+  nats: (port: number) => isOk(`http://127.0.0.1:${port + monitorPortStep}/healthz`),
   service: (port: number) => isOk(`http://127.0.0.1:${port}/readyz`),
 } as const;

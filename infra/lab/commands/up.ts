@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { type Arguments, type Io, type Options, UsageError } from '../command.ts';
 import { type Lab, launchLab } from '../launch.ts';
-import { defaultPorts } from '../topology.ts';
+import { defaultPorts, natsNodesAllowed, replicasMax } from '../topology.ts';
+import { wholeNumber } from '../values.ts';
 
 export const summary =
   'Starts databases, broker, services and console; stays until Ctrl-C, then stops them all.';
@@ -12,10 +13,21 @@ export const options = {
     value: 'n',
     description: `where the ports of all other parts begin (default: ${defaultPorts.base})`,
   },
+  replicas: {
+    type: 'string',
+    value: 'n',
+    description: 'of every service, the gateway and the coordinator too (default: 1)',
+  },
+  'nats-cluster': {
+    type: 'string',
+    value: 'n',
+    description: 'nodes of the broker, 3 or 5, each holding every message (default: one broker alone)',
+  },
   fresh: { type: 'boolean', description: 'wipe the data of the last run first' },
 } as const satisfies Options;
 export const examples = [
   'npx lab up',
+  'npx lab up --replicas 2 --nats-cluster 3',
   'npx lab up --fresh --port 8081 --port-base 27000 --home /tmp/second-lab',
 ];
 
@@ -31,13 +43,16 @@ export async function run({ values }: Arguments<typeof options>, io: Io): Promis
     home: io.home,
     gatewayPort: port(values.port, '--port') ?? defaultPorts.gateway,
     portBase: port(values['port-base'], '--port-base') ?? defaultPorts.base,
+    replicas:
+      values.replicas === undefined ? 1 : wholeNumber(values.replicas, '--replicas', { max: replicasMax }),
+    natsNodes: natsNodes(values['nats-cluster']),
     fresh: values.fresh ?? false,
     say: (line) => io.err(`${since()}  ${line}`),
     signal: stop,
   });
   if (values.json) {
-    const { url, home, databases, nats, jaegerUrl, parts } = lab;
-    io.out(JSON.stringify({ url, home, databases, nats, jaegerUrl, parts, pid: process.pid }));
+    const { url, urls, home, databases, nats, jaegerUrl, parts } = lab;
+    io.out(JSON.stringify({ url, urls, home, databases, nats, jaegerUrl, parts, pid: process.pid }));
   } else {
     io.out(welcome(lab));
   }
@@ -71,6 +86,13 @@ function port(text: string | undefined, option: string): number | undefined {
   const number = Number(text);
   if (Number.isInteger(number) && number > 0 && number <= portMax) return number;
   throw new UsageError(`${option} wants a port number, not '${text}'`);
+}
+
+function natsNodes(text: string | undefined): number {
+  if (text === undefined) return 1;
+  const nodes = natsNodesAllowed.find((each) => String(each) === text);
+  if (nodes !== undefined) return nodes;
+  throw new UsageError(`--nats-cluster takes ${natsNodesAllowed.join(', ')}: an even number adds no safety`);
 }
 
 function welcome(lab: Lab): string {
