@@ -59,8 +59,9 @@ export async function start(service: ServiceDefinition): Promise<void> {
   const readPool = createPool(config.DATABASE_URL, { ...connections, purpose: 'reads' });
   // Before all else: what stands in doubt may hold locks that everything below runs into.
   const twoPhase = createTwoPhase({ service, config, metrics, onTrouble });
-  await migrate(pool, service.migrations);
-  if (config.LAB_DATA) await runThenCommit(pool, service.seed);
+  await migrate(pool, service.migrations, async () => {
+    if (config.LAB_DATA) await runThenCommit(pool, service.seed);
+  });
 
   const connection = await connectNats({
     url: config.NATS_URL,

@@ -8,6 +8,7 @@ import { startInquiries } from '#libs/step/inquiries.ts';
 import type { OutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import { createParticipant, type ParticipantOptions } from '#libs/step/participant.ts';
 import { participantRoutes } from '#libs/step/participant-routes.ts';
+import { repeat } from '#libs/step/repeat.ts';
 import { traceBatch, traceNothing } from '#libs/telemetry/batch-trace.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 import type { ServiceConfig } from './config.ts';
@@ -23,6 +24,7 @@ const endLockTimeoutMs = 1_000;
 const endAnswerMsMax = 20_000;
 const branchLockTimeoutMs = 5_000;
 const inquiryMsMax = 3_000;
+const forgetEveryMs = 5_000;
 
 export type TwoPhaseOptions = {
   service: ServiceDefinition;
@@ -75,6 +77,7 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
     onTrouble,
   });
   let stopParticipant = async () => {};
+  let stopForgetting = async () => {};
 
   return {
     takePart(app: FastifyInstance, { publisher, injector, onVerdicts }: TwoPhaseParts): void {
@@ -98,6 +101,12 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
         now,
         onReleased: (seconds, orders) => metrics.lockHold.inc({ protocol: '2pc' }, seconds * orders),
       });
+      const forgetting = repeat({
+        pauseMs: forgetEveryMs,
+        work: ends.forgetEndedElsewhere,
+        onTrouble: (error) => onTrouble(error, 'branches that ended elsewhere are looked for again'),
+      });
+      stopForgetting = forgetting.stop;
       participantRoutes(app, {
         service: name,
         participant,
@@ -108,6 +117,7 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
     },
     async stop() {
       await inquiries.stop();
+      await stopForgetting();
       await stopParticipant();
       await coordinator?.close();
       await pool.end();

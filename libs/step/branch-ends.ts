@@ -5,7 +5,8 @@
 import type pg from 'pg';
 import { type Decision, type EndAnswer, gidOf, type ParticipantName } from '#libs/contracts/two-phase.ts';
 import type { Injector } from '#libs/faults/injector.ts';
-import { type BranchState, branchState, endPrepared, recordHeuristic } from './branches.ts';
+import type { Branch } from './branch.ts';
+import { type BranchState, branchState, endPrepared, preparedGids, recordHeuristic } from './branches.ts';
 import { endBranch } from './inquiries.ts';
 import type { OutboxPublisher } from './outbox-publisher.ts';
 import type { Participant } from './participant.ts';
@@ -25,6 +26,9 @@ export type BranchEndsOptions = {
 
 export type BranchEnds = ReturnType<typeof createBranchEnds>;
 
+/** After so long whoever ends a branch has mostly been told to; the rest is asked for in the database. */
+const endedElsewhereAfterMs = 5_000;
+
 export function createBranchEnds(options: BranchEndsOptions) {
   const { service, participant, pool, publisher, injector, now, onReleased } = options;
 
@@ -32,8 +36,12 @@ export function createBranchEnds(options: BranchEndsOptions) {
     const branch = participant.find(transactionId);
     if (branch) await crashOrDelay(injector, `${participant.point}.before-commit-prepared`, branch.orders);
     const found = await endBranch(pool, service, transactionId, 'commit', now());
+    if (!found) {
+      const state = await branchState(pool, transactionId);
+      letGo(branch, isCommitted(state));
+      return { transactionId, state: endOf('commit', state) };
+    }
     participant.forget(transactionId);
-    if (!found) return { transactionId, state: endOf('commit', await branchState(pool, transactionId)) };
     if (branch) {
       onReleased((now().getTime() - branch.startedAt.getTime()) / 1_000, branch.orders.length);
       // What another replica prepared, or this one before a crash, its relay publishes.
@@ -56,15 +64,42 @@ export function createBranchEnds(options: BranchEndsOptions) {
     const found = await endPrepared(pool, verb, gidOf(transactionId, service));
     if (!found) return false;
     await recordHeuristic(pool, transactionId, `heuristic-${decision}`, now());
-    participant.forget(transactionId);
+    letGo(participant.find(transactionId), decision === 'commit');
     return true;
   }
 
-  return { commit, abort, force };
+  /**
+   * What this process prepared and another replica, an inquiry or an operator has ended: its rows are free, the relays
+   * publish what it had to say, and what is left of it here goes. How long it held its rows nobody has measured.
+   */
+  async function forgetEndedElsewhere(): Promise<void> {
+    const mine = participant.preparedBefore(new Date(now().getTime() - endedElsewhereAfterMs));
+    if (mine.length === 0) return;
+    const standing = new Set(await preparedGids(pool, 0));
+    for (const branch of mine) {
+      if (standing.has(gidOf(branch.transactionId, service))) continue;
+      letGo(branch, isCommitted(await branchState(pool, branch.transactionId)));
+    }
+  }
+
+  /** It was not ended here. Only the spans of what it said are left to end: the relay sends it, or nobody does. */
+  function letGo(branch: Branch | undefined, committed: boolean): void {
+    // Meanwhile it may have been told here as well: then there is nothing left to say about it.
+    if (!branch || !participant.forget(branch.transactionId)) return;
+    for (const trace of branch.traces) {
+      if (committed) trace.published();
+      else trace.discarded();
+    }
+  }
+
+  return { commit, abort, force, forgetEndedElsewhere };
 }
 
 /** The state of a branch that is not prepared (any more), as the answer to who wants it ended so. */
 function endOf(wanted: Decision, state: BranchState | undefined): EndAnswer['state'] {
-  const committed = state === 'prepared' || state === 'heuristic-commit';
-  return committed === (wanted === 'commit') ? 'ended' : 'contradicts';
+  return isCommitted(state) === (wanted === 'commit') ? 'ended' : 'contradicts';
 }
+
+/** A branch's own row is visible exactly when the branch is committed. */
+const isCommitted = (state: BranchState | undefined): boolean =>
+  state === 'prepared' || state === 'heuristic-commit';

@@ -16,6 +16,8 @@ export type Branch = {
   traces: BatchTrace[];
   performed?: Promise<PerformAnswer>;
   prepared?: Promise<PrepareAnswer>;
+  /** When this participant voted yes. */
+  preparedAt?: Date;
   /** Of its last steps: the time that its rows bear. */
   at: Date;
   /** Orders that this participant refused: nothing was done for them here. */

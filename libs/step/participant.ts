@@ -146,6 +146,7 @@ export function createParticipant(options: ParticipantOptions) {
     refuseAborted(branch);
     await open.prepare(gidOf(transactionId, service));
     branch.open = undefined;
+    branch.preparedAt = now();
     await crashOrDelay(injector, `${point}.after-prepare`, branch.orders);
     return { transactionId, vote: 'yes', at: branch.at.toISOString() };
   }
@@ -214,6 +215,9 @@ export function createParticipant(options: ParticipantOptions) {
     /** What this process knows of a branch; undefined after a restart, and for another replica's. */
     find: (transactionId: string): Branch | undefined => branches.get(transactionId),
     forget: (transactionId: string) => branches.delete(transactionId),
+    /** Branches that this process has prepared, before that time, and has not been told the end of. */
+    preparedBefore: (time: Date): Branch[] =>
+      [...branches.values()].filter(({ preparedAt }) => preparedAt !== undefined && preparedAt < time),
     /** Rolls back what is not prepared. A vote that is on its way is waited for: the locks' timeout bounds it. */
     async abandon(transactionId: string): Promise<void> {
       const branch = branches.get(transactionId);
