@@ -13,6 +13,8 @@ export type NatsOptions = {
   unsafe: boolean;
 };
 
+const pingEveryMs = 2_000;
+
 export async function connectNats(options: NatsOptions): Promise<NatsConnection> {
   const connection = await connect({
     ...readNatsUrl(options.url),
@@ -21,7 +23,9 @@ export async function connectNats(options: NatsOptions): Promise<NatsConnection>
     reconnectTimeWait: 250,
     reconnectJitter: 100,
     waitOnFirstConnect: true,
-    pingInterval: 10_000,
+    // A node that stands still keeps its connections open: after three pings without an answer, the next node.
+    pingInterval: pingEveryMs,
+    maxPingOut: 2,
   });
   if (!options.unsafe) {
     const flaw = await durabilityFlaw(connection.info?.version ?? '0', options.monitorUrl);

@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { main } from '#lab/cli.ts';
 import { serviceEnvironment } from '#lab/environment.ts';
 import { natsServers } from '#lab/nats.ts';
-import { labTopology, natsNodesOf, scaled } from '#lab/topology.ts';
+import type { PartSpec } from '#lab/supervisor.ts';
+import { labTopology, type NatsNode, natsNodesOf, scaled } from '#lab/topology.ts';
 
 const portBase = 26_000;
 const topology = scaled(labTopology, 3, 3);
@@ -21,6 +22,7 @@ function environmentOf(name: string): Record<string, string> {
       portOffset === undefined ? 8_080 : portBase + portOffset,
     databases: { order: { url: 'of order', auditUrl: 'audit' } },
     nats: { url: 'nats://1,nats://2,nats://3', monitorUrl: 'http://1,http://2,http://3' },
+    natsUrlOf: (user: string) => `nats of ${user}`,
     jaegerUrl: null,
     adminToken: 'the token',
   };
@@ -61,7 +63,8 @@ describe('A lab of three replicas', () => {
       expect(environmentOf(name).ORDER_URL).toBe([26_001, 26_061, 26_121].map(url).join());
     }
     expect(environmentOf('gateway-2')).toMatchObject({ SERVICE_PORT: '26067', ORDER_AUDIT_URL: 'audit' });
-    expect(environmentOf('order-3')).toMatchObject({ SERVICE_PORT: '26121', DATABASE_URL: 'of order' });
+    const third = { SERVICE_PORT: '26121', DATABASE_URL: 'of order', NATS_URL: 'nats of order' };
+    expect(environmentOf('order-3')).toMatchObject(third);
   });
 });
 
@@ -70,12 +73,13 @@ describe('A cluster of brokers', () => {
     const path = mkdtempSync(join(tmpdir(), 'saga-cluster-'));
     return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
   };
-  const configOf = (specs: Awaited<ReturnType<typeof natsServers>>, index: number) =>
-    specs[index]?.args.at(-1) ?? '';
+  const servers = (path: string, nodes: readonly NatsNode[]) =>
+    natsServers({ home: path, binary: '/bin/true', nodes, passwords: {} });
+  const configOf = (specs: readonly PartSpec[], index: number) => specs[index]?.args.at(-1) ?? '';
 
   test('shares a secret that only its owner can read, and syncs on every node', async () => {
     using at = home();
-    const specs = await natsServers(at.path, '/bin/true', natsNodesOf(topology, portBase));
+    const specs = await servers(at.path, natsNodesOf(topology, portBase));
     expect(specs.map(({ name, port }) => `${name} ${port}`)).toEqual([
       'nats 26020',
       'nats-2 26080',
@@ -90,13 +94,13 @@ describe('A cluster of brokers', () => {
   test('is not made of what a broker alone has stored', async () => {
     using at = home();
     const [alone, cluster] = [natsNodesOf(labTopology, portBase), natsNodesOf(topology, portBase)];
-    const [spec] = await natsServers(at.path, '/bin/true', alone);
+    const [spec] = await servers(at.path, alone);
     expect(readFileSync(spec?.args.at(-1) ?? '', 'utf8')).not.toContain('cluster {');
     // It has not stored anything yet.
-    await natsServers(at.path, '/bin/true', cluster);
+    await servers(at.path, cluster);
     mkdirSync(join(at.path, 'nats', 'store'));
-    await expect(natsServers(at.path, '/bin/true', alone)).rejects.toThrow('--fresh');
-    await natsServers(at.path, '/bin/true', cluster);
+    await expect(servers(at.path, alone)).rejects.toThrow('--fresh');
+    await servers(at.path, cluster);
   });
 });
 
