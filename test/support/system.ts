@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { launchLab } from '#lab/launch.ts';
+import { type Lab, type LabOptions, launchLab } from '#lab/launch.ts';
 import { answers } from '#lab/ports.ts';
 
 /** Short, so that tests can wait for it; long enough for every order that nobody holds up. */
@@ -11,6 +11,8 @@ export const orderDeadlineMs = 6_000;
 
 export type SystemAddress = {
   url: string;
+  /** Of every gateway. */
+  urls: readonly string[];
   home: string;
   /** Where the launcher says what it does, restarts included. */
   launcherLog: string;
@@ -26,6 +28,14 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  return (await launchSystem(project)).close;
+}
+
+/** A lab for one project of tests, told to them as `system`. */
+export async function launchSystem(
+  project: TestProject,
+  size: Pick<LabOptions, 'replicas' | 'natsNodes'> = {},
+): Promise<{ lab: Lab; close(): Promise<void> }> {
   const home = mkdtempSync(join(tmpdir(), 'saga-system-'));
   const launcherLog = join(home, 'launcher.log');
   const portBase = await freePortBase();
@@ -34,19 +44,22 @@ export default async function setup(project: TestProject): Promise<() => Promise
     portBase,
     gatewayPort: portBase,
     env: { ORDER_DEADLINE_MS: String(orderDeadlineMs) },
+    ...size,
     say: (line) => appendFileSync(launcherLog, `${line}\n`),
   });
-  const { url, databases, nats } = lab;
-  project.provide('system', { url, home, launcherLog, databases, nats, portBase });
+  const { url, urls, databases, nats } = lab;
+  project.provide('system', { url, urls, home, launcherLog, databases, nats, portBase });
 
-  return async () => {
+  const close = async () => {
     await lab.close();
     if (project.vitest.state.getCountOfFailedTests() === 0) rmSync(home, { recursive: true, force: true });
     else process.stderr.write(`\nThe lab of the failed tests (data, logs) is kept in ${home}\n`);
   };
+  return { lab, close };
 }
 
-const portsPerLab = 50;
+/** A third replica, or node of the broker, has its ports 120 above the first. */
+const portsPerLab = 150;
 const portBaseMin = 23_000;
 const portBaseMax = 26_000;
 
