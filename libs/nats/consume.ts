@@ -10,6 +10,8 @@ import { ackWaitMs, eventStream } from './streams.ts';
 
 /** Fetched ahead of the work. */
 const messagesAheadMax = 512;
+/** After two that do not come the consumer asks again, perhaps another node: its leader may have gone. */
+const heartbeatMs = 1_000;
 const fullPauseMs = 5;
 const restartPauseMs = 500;
 
@@ -44,7 +46,13 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
   const loop = async () => {
     for (;;) {
       try {
-        messages = await consumer.consume({ max_messages: messagesAheadMax, idle_heartbeat: 5_000 });
+        messages = await consumer.consume({
+          max_messages: messagesAheadMax,
+          idle_heartbeat: heartbeatMs,
+          // Asks again without looking at the consumer first: while a cluster elects its leader that look is not
+          // answered, and the client would wait for half a minute before the next one.
+          bind: true,
+        });
         for await (const message of messages) {
           inHand.add(message);
           void onMessage(message).then(() => inHand.delete(message));

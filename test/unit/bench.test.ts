@@ -14,11 +14,15 @@ const run = (name: string, ordersPerSecond: number, lockedMs: number | null): Ru
     latencyMs: { p50: 10, p95: 20, p99: 30 },
   },
   perOrder: { 'rows locked, ms': lockedMs },
+  standing: { memoryMb: { services: 700.4 }, connections: 42 },
   accepted: null,
   ratioToFloor: null,
 });
 const report = (...runs: Run[]) =>
-  reportText({ clients: 8, seconds: 1, refusals: 0, hot: false, runs, floor: null, floorPerOrder: null });
+  reportText({
+    ...{ clients: 8, seconds: 1, refusals: 0, hot: false, replicas: 1, natsNodes: 1 },
+    ...{ runs, floor: null, floorPerOrder: null },
+  });
 
 describe('The report of a benchmark', () => {
   test('sets what was measured side by side, as multiples of the first', () => {

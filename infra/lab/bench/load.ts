@@ -15,7 +15,8 @@ const rich = wallets.filter(({ balance }) => balance > 0);
 const plenty = dishes.filter(({ stock }) => stock > 0);
 
 export type LoadOptions = {
-  url: string;
+  /** Of every gateway: clients are spread over them. */
+  urls: readonly string[];
   contender: Contender;
   clients: number;
   seconds: number;
@@ -46,8 +47,8 @@ export type LoadResult = {
 type Counts = Pick<LoadResult, 'dispatched' | 'cancelled' | 'unfinished' | 'failed'>;
 
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const { url, contender, clients, seconds, warmUpSeconds, until } = options;
-  const pool = new Pool(url, { connections: clients, pipelining: 1 });
+  const { urls, contender, clients, seconds, warmUpSeconds, until } = options;
+  const pools = urls.map((url) => new Pool(url, { connections: clients, pipelining: 1 }));
   const headers = {
     'content-type': 'application/json',
     ...(until === 'ended' && contender.body.protocol === 'saga' ? { prefer: `wait=${waitSeconds}` } : {}),
@@ -58,7 +59,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   let stopped = false;
   let next = 0;
 
-  const client = async () => {
+  const client = async (pool: Pool) => {
     while (!stopped) {
       const body = JSON.stringify(orderOf(next++, options));
       const startedAt = performance.now();
@@ -71,7 +72,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
       counts[became] += 1;
     }
   };
-  const running = Promise.all(Array.from({ length: clients }, client));
+  const running = Promise.all(Array.from({ length: clients }, (_, index) => client(pick(pools, index))));
 
   await sleep(warmUpSeconds);
   await options.onMeasuring();
@@ -82,7 +83,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   stopped = true;
   await options.onMeasured();
   await running;
-  await pool.close();
+  await Promise.all(pools.map((pool) => pool.close()));
   return {
     orders: latencies.length,
     ordersPerSecond: latencies.length / tookSeconds,

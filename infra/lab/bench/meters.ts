@@ -3,20 +3,15 @@
  * database, messages in the stream, the time that rows were locked. Two readings and their difference; null
  * where this machine, or the lab, cannot tell.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import pg from 'pg';
 import type { Protocol } from '#libs/contracts/orders.ts';
 import { eventStream } from '#libs/nats/streams.ts';
-import type { LabState, PartState } from '../home.ts';
-import { coordinatorName, gatewayName } from '../topology.ts';
+import type { LabState } from '../home.ts';
 import { readLockHold } from './lock-hold.ts';
+import { type Part, partOf, parts, readProcesses } from './processes.ts';
 
-const msPerTick = 10;
-
-const parts = ['services', 'coordinator', 'gateway', 'databases', 'nats', 'client'] as const;
-type Part = (typeof parts)[number];
 type Reading = {
   cpuMs: Record<Part, number> | null;
   walSyncs: number;
@@ -111,43 +106,8 @@ function readCpu(lab: LabState): Reading['cpuMs'] {
   };
   for (const [name, { kind, process: part }] of Object.entries(lab.parts)) {
     if (part === null) continue;
-    const group = groupOf(name, kind);
+    const group = partOf(name, kind);
     for (const row of table) if (row.pid === part.pid || row.parent === part.pid) totals[group] += row.cpuMs;
   }
   return totals;
-}
-
-function groupOf(name: string, kind: PartState['kind']): Part {
-  if (kind === 'database') return 'databases';
-  if (kind === 'nats') return 'nats';
-  const service = name.replace(/-\d+$/, '');
-  if (service === gatewayName) return 'gateway';
-  return service === coordinatorName ? 'coordinator' : 'services';
-}
-
-function readProcesses(): { pid: number; parent: number; cpuMs: number }[] | null {
-  try {
-    return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .flatMap((name) => readStat(Number(name)));
-  } catch {
-    // No /proc here (macOS): the figure is left out rather than guessed.
-    return null;
-  }
-}
-
-function readStat(pid: number): { pid: number; parent: number; cpuMs: number }[] {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat
-      .slice(stat.lastIndexOf(')') + 2)
-      .split(' ')
-      .map(Number);
-    const [, parent = 0] = fields;
-    const ticks = (fields[11] ?? 0) + (fields[12] ?? 0) + (fields[13] ?? 0) + (fields[14] ?? 0);
-    return [{ pid, parent, cpuMs: ticks * msPerTick }];
-  } catch {
-    // It ended while we read the list.
-    return [];
-  }
 }

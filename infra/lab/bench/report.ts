@@ -3,6 +3,7 @@ import { table } from '../format.ts';
 import type { FloorResult } from './floor.ts';
 import type { LoadResult } from './load.ts';
 import type { PerOrder } from './meters.ts';
+import type { Standing } from './standing.ts';
 
 type Times = LoadResult['latencyMs'];
 
@@ -10,6 +11,8 @@ export type Run = {
   name: string;
   load: LoadResult;
   perOrder: PerOrder;
+  /** At the end of the measuring. */
+  standing: Standing;
   /** From the POST to the acceptance, one client. Only a saga accepts an order before its end. */
   accepted: Times | null;
   ratioToFloor: number | null;
@@ -20,6 +23,9 @@ export type Report = {
   seconds: number;
   refusals: number;
   hot: boolean;
+  replicas: number;
+  /** 0: somebody else's broker. */
+  natsNodes: number;
   runs: Run[];
   floor: FloorResult | null;
   floorPerOrder: PerOrder | null;
@@ -38,7 +44,7 @@ export function reportText({ clients, runs, floor, floorPerOrder }: Report): str
   ].join('\n');
 }
 
-function runLines({ name, load, perOrder, accepted }: Run, clients: number): string[] {
+function runLines({ name, load, perOrder, standing, accepted }: Run, clients: number): string[] {
   const { ordersPerSecond, latencyMs, dispatched, cancelled, unfinished, failed } = load;
   const ended = `${dispatched} dispatched, ${cancelled} cancelled, ${unfinished} unfinished, ${failed} failed`;
   return [
@@ -47,6 +53,10 @@ function runLines({ name, load, perOrder, accepted }: Run, clients: number): str
     row('  ended', ended),
     ...(accepted === null ? [] : [row('  accepted, one client', times(accepted))]),
     ...costs(perOrder),
+    row('  database connections', String(standing.connections)),
+    ...Object.entries(standing.memoryMb ?? {}).map(([part, mb]) =>
+      row(`  memory, ${part}`, `${mb.toFixed(0)} MB`),
+    ),
   ];
 }
 

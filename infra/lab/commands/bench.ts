@@ -5,6 +5,7 @@ import { runFloor } from '../bench/floor.ts';
 import { runLoad } from '../bench/load.ts';
 import { createMeters } from '../bench/meters.ts';
 import { type Report, type Run, reportText } from '../bench/report.ts';
+import { readStanding, type Standing } from '../bench/standing.ts';
 import { type Arguments, type Io, type Options, UsageError } from '../command.ts';
 import { type LabState, runningLab } from '../home.ts';
 
@@ -65,7 +66,7 @@ export async function run({ values, positionals }: Arguments<typeof options>, io
     }
     const { clients, seconds, refusals, hot } = settings;
     const floors = { floor: floor?.result ?? null, floorPerOrder: floor?.perOrder ?? null };
-    const report: Report = { clients, seconds, refusals, hot, runs, ...floors };
+    const report: Report = { clients, seconds, refusals, hot, ...sizeOf(lab), runs, ...floors };
     io.out(values.json ? JSON.stringify(report) : reportText(report));
     return runs.some(({ load }) => load.failed > 0) ? 1 : 0;
   } finally {
@@ -93,16 +94,27 @@ async function measure(
   const { name, body } = contender;
   io.err(`${name}: over HTTP through all processes, ${settings.clients} clients, ${settings.seconds} s …`);
   const meters = createMeters(lab, connection, body.protocol);
-  const shared = { ...settings, url: lab.url, contender };
-  const load = await runLoad({ ...shared, until: 'ended', ...meters });
+  const shared = { ...settings, urls: lab.urls, contender };
+  let standing: Standing = { memoryMb: null, connections: 0 };
+  const onMeasured = async () => {
+    await meters.onMeasured();
+    standing = await readStanding(lab);
+  };
+  const load = await runLoad({ ...shared, until: 'ended', ...meters, onMeasured });
   const perOrder = meters.perOrder(load.orders);
-  if (body.protocol !== 'saga') return { name, load, perOrder, accepted: null };
+  if (body.protocol !== 'saga') return { name, load, perOrder, standing, accepted: null };
   io.err(`acceptance: one client, ${acceptSeconds} s …`);
   const quiet = { onMeasuring: async () => {}, onMeasured: async () => {} };
   const one = { clients: 1, seconds: acceptSeconds, warmUpSeconds: 1, until: 'accepted' as const };
   const accepted = (await runLoad({ ...shared, ...one, ...quiet })).latencyMs;
-  return { name, load, perOrder, accepted };
+  return { name, load, perOrder, standing, accepted };
 }
+
+/** Gateways, of which there is one for each replica of everything else; nodes of the broker. */
+const sizeOf = ({ urls, parts }: LabState) => ({
+  replicas: urls.length,
+  natsNodes: Object.values(parts).filter(({ kind }) => kind === 'nats').length,
+});
 
 function chosenContenders(names: readonly string[]): Contender[] {
   const chosen = (names.length === 0 ? ['saga'] : names).map((name) => {

@@ -74,7 +74,7 @@ async function watch(stage: Stage, name: string): Promise<Watched> {
   const over = new AbortController();
   const looking = lookForCycles(stage, over.signal);
   try {
-    const options = { url, contender, refusals: 0, hot: true, until: 'ended' as const };
+    const options = { urls: [url], contender, refusals: 0, hot: true, until: 'ended' as const };
     const load = await runLoad({ ...options, ...sizes, ...quiet });
     over.abort();
     return { load, cycles: await looking };

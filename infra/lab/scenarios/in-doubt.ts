@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type InDoubtItem, participantNames, readGid } from '#libs/contracts/two-phase.ts';
 import { readInDoubt, seconds, waitingLines } from '../in-doubt.ts';
 import { coordinatorName } from '../topology.ts';
-import { pausePart } from './pause.ts';
+import { pauseService } from './pause.ts';
 import type { Ending, Stage } from './scenario.ts';
 import { type Placed, place, within } from './shop.ts';
 
@@ -53,12 +53,15 @@ export async function play(stage: Stage): Promise<Ending> {
   const how = queued === undefined ? stateOf(second) : `waits in inventory for A's row, as ${queued.who}`;
   tell(`B, a 2PC order of another customer for ${dish}: ${how}`);
 
-  const pause = pausePart(home, coordinatorName);
+  // All replicas of it: another one would abort what waits too long.
+  const pause = pauseService(home, coordinatorName);
   const stoppedAt = performance.now();
   let during: Ending['claims'];
   let orders: Orders;
   try {
-    tell(`The coordinator stands still (SIGSTOP, pid ${pause.pid}). Nobody else may decide for it`);
+    tell(
+      `The coordinator stands still (SIGSTOP, pid ${pause.pids.join(', ')}). Nobody else may decide for it`,
+    );
     const bystander = order('customer-0103', otherDish, 'saga');
     await Promise.race([bystander.ended, delay(bystanderWithinMs)]);
     tell(`C, a saga order for ${otherDish}: ${stateOf(bystander)}`);

@@ -4,15 +4,18 @@ import { runningLab } from '../home.ts';
 import { signalProcess } from '../process.ts';
 import { isAlive } from '../process-table.ts';
 
-export type Pause = { pid: number; resume(): void };
+export type Pause = { pids: number[]; resume(): void };
 
-/** SIGSTOP to a part; the pid and the start time are compared, so that no stranger is ever stopped. */
-export function pausePart(home: string, name: string): Pause {
-  const identity = runningLab(home).parts[name]?.process;
-  if (!identity || !isAlive(identity)) throw new LabError('part-not-ready', `${name} is not running`);
+/** SIGSTOP to every replica of a service; pid and start time are compared, so that no stranger is ever stopped. */
+export function pauseService(home: string, service: string): Pause {
+  const replicas = Object.entries(runningLab(home).parts).filter(
+    ([name]) => name.replace(/-\d+$/, '') === service,
+  );
+  const identities = replicas.flatMap(([, part]) => part.process ?? []).filter(isAlive);
+  if (identities.length === 0) throw new LabError('part-not-ready', `${service} is not running`);
   let isPaused = true;
   const resume = () => {
-    if (isPaused) signalProcess(identity, 'SIGCONT');
+    if (isPaused) for (const identity of identities) signalProcess(identity, 'SIGCONT');
     isPaused = false;
     for (const signal of interruptions) process.off(signal, interrupted);
   };
@@ -22,8 +25,8 @@ export function pausePart(home: string, name: string): Pause {
     process.kill(process.pid, signal);
   };
   for (const signal of interruptions) process.on(signal, interrupted);
-  signalProcess(identity, 'SIGSTOP');
-  return { pid: identity.pid, resume };
+  for (const identity of identities) signalProcess(identity, 'SIGSTOP');
+  return { pids: identities.map(({ pid }) => pid), resume };
 }
 
 const interruptions = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
