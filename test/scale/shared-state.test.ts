@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, describe, expect, test } from 'vitest';
 import { orderIdOf } from '#libs/contracts/order-id.ts';
 import type { Order } from '#libs/contracts/orders.ts';
-import { deadLetterStream, eventStream, faultBucket } from '#libs/nats/streams.ts';
+import { deadLetterStream, eventStream, faultStream } from '#libs/nats/streams.ts';
 import { call, endOf, get, holdings, orderBody, type ProblemBody, somebody, system } from '../support/api.ts';
 import { openBus } from '../support/bus.ts';
 import { killPart } from '../support/control.ts';
@@ -101,7 +101,7 @@ test('Every stream has a copy on all three nodes, and a node that was killed is 
   await askLauncher('ready');
   const bus = await openBus();
   try {
-    for (const name of [eventStream, deadLetterStream, `KV_${faultBucket}`]) {
+    for (const name of [eventStream, deadLetterStream, faultStream]) {
       const { config, cluster } = await eventually(`${name} is current everywhere`, async () => {
         const info = await bus.manager.streams.info(name);
         return info.cluster?.replicas?.every(({ current }) => current) ? info : undefined;
