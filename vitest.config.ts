@@ -87,6 +87,19 @@ export default defineConfig({
           sequence: group(5),
         },
       },
+      {
+        // Two replicas of everything and three brokers, and each kind killed once.
+        test: {
+          name: 'scale',
+          setupFiles: ['test/support/evidence.ts'],
+          include: ['test/scale/*.test.ts'],
+          globalSetup: 'test/support/scale.ts',
+          fileParallelism: false,
+          testTimeout: journeyMs,
+          hookTimeout: setupMs,
+          sequence: group(5),
+        },
+      },
     ],
   },
 });

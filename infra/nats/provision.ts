@@ -98,9 +98,12 @@ function readConsumers(): Record<string, string[]> {
   return JSON.parse(readFileSync(new URL('consumers.json', import.meta.url), 'utf8'));
 }
 
+/** A cluster whose nodes have not all been heard of yet. */
+const noSuitablePeers = 10005;
+
 /** Another try would meet the same refusal: a wrong password, or a configuration that this broker does not take. */
 function isFinal(error: unknown): boolean {
-  if (error instanceof JetStreamApiError) return error.status < 500;
+  if (error instanceof JetStreamApiError) return error.status < 500 && error.code !== noSuitablePeers;
   return error instanceof Error && /authorization|authentication|permissions? violation/i.test(error.message);
 }
 

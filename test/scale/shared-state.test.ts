@@ -3,7 +3,9 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, describe, expect, test } from 'vitest';
 import { orderIdOf } from '#libs/contracts/order-id.ts';
 import type { Order } from '#libs/contracts/orders.ts';
+import { deadLetterStream, eventStream, faultStream } from '#libs/nats/streams.ts';
 import { call, endOf, get, holdings, orderBody, type ProblemBody, somebody, system } from '../support/api.ts';
+import { openBus } from '../support/bus.ts';
 import { killPart } from '../support/control.ts';
 import { eventually } from '../support/eventually.ts';
 import { askLauncher } from '../support/held-down.ts';
@@ -92,6 +94,24 @@ describe('When one key comes to two gateways at once', () => {
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 422]);
     expect(answers.find(({ status }) => status === 422)?.body.code).toBe('idempotency-key-reused');
   });
+});
+
+test('Every stream has a copy on all three nodes, and a node that was killed is started again and catches up', async () => {
+  await killPart('nats-3');
+  await askLauncher('ready');
+  const bus = await openBus();
+  try {
+    for (const name of [eventStream, deadLetterStream, faultStream]) {
+      const { config, cluster } = await eventually(`${name} is current everywhere`, async () => {
+        const info = await bus.manager.streams.info(name);
+        return info.cluster?.replicas?.every(({ current }) => current) ? info : undefined;
+      });
+      const nodes = [cluster?.leader, ...(cluster?.replicas ?? []).map((replica) => replica.name)];
+      expect([config.num_replicas, nodes.sort()], name).toEqual([3, ['nats', 'nats-2', 'nats-3']]);
+    }
+  } finally {
+    await bus.close();
+  }
 });
 
 test('Orders in doubt are named when nobody lives that prepared them: the decision log knows them', async () => {
