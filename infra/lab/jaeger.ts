@@ -15,9 +15,9 @@ const otlpPort = 4318;
 const uiPort = 16686;
 const otlpOffset = 40;
 const uiOffset = 41;
-/** An order is about 60 spans of 1 KB each, so that these are about 300 MB. The oldest go first. */
-const tracesMax = 5_000;
-const memoryLimit = '512MiB';
+/** An order is about 60 spans of 1 KB each, so that these are about 150 MB. The oldest go first. */
+const tracesMax = 2_500;
+const memoryLimit = '320MiB';
 const host = '127.0.0.1';
 
 export type Tracing = {

@@ -51,9 +51,10 @@ export const traceNothing: TraceBatch = () => untraced;
 const tracer = trace.getTracer('saga-lab');
 const twoPhase = /-branch$|:branch$/;
 
-type Process = { span: Span; origin: Origin };
+/** `startedAt` is of the clock that never goes back. */
+type Process = { span: Span; origin: Origin; startedAt: number };
 /** Ended together with the span that it is below: one is never sent without the other. */
-type Send = { process: Span; processEndedAt: number | undefined; span: Span };
+type Send = { process: Process; processEndedAt: number | undefined; span: Span };
 
 export const traceBatch: TraceBatch = (service, intents) => {
   const processes = new Map<Intent, Process>();
@@ -69,7 +70,7 @@ export const traceBatch: TraceBatch = (service, intents) => {
   const endSends = (finish: (span: Span) => void = () => {}) => {
     for (const { process, processEndedAt, span } of sends.values()) {
       finish(span);
-      process.end(processEndedAt);
+      process.span.end(processEndedAt);
       span.end();
     }
     sends.clear();
@@ -78,11 +79,11 @@ export const traceBatch: TraceBatch = (service, intents) => {
   return {
     within: (work) => context.with(trace.setSpan(ROOT_CONTEXT, first), work),
     traceFor(intent, type) {
-      const { span: process, origin } = processes.get(intent) as Process;
-      const span = startSend(process, intent.cause.orderId, type);
+      const process = processes.get(intent) as Process;
+      const span = startSend(process.span, intent.cause.orderId, type);
       sends.set(intent, { process, processEndedAt: undefined, span });
       const traceparent = formatTraceparent(span.spanContext());
-      return span.isRecording() ? { traceparent, tracestate: writeOrigin(origin) } : { traceparent };
+      return span.isRecording() ? { traceparent, tracestate: writeOrigin(process.origin) } : { traceparent };
     },
     committed(verdicts) {
       for (const { intent, standing, outcome } of verdicts) {
@@ -91,7 +92,7 @@ export const traceBatch: TraceBatch = (service, intents) => {
         if (standing === 'repeat') span?.setAttribute('saga.repeat', true);
         if (outcome?.outcome === 'refused') span?.setAttribute('saga.reason', outcome.reason);
         const send = sends.get(intent);
-        if (send) send.processEndedAt = Date.now();
+        if (send) send.processEndedAt = endOf(send.process);
         else span?.end();
       }
     },
@@ -129,8 +130,11 @@ function startProcess(service: ServiceName, intent: Intent, batchSize: number, l
   const span = startProcessSpan(service, { ...did, traceparent }, { attributes, links });
   const parent = parseTraceparent(traceparent).spanId;
   const process = span.spanContext().spanId;
-  return { span, origin: { protocol, process, parent, attempt, startedMs: Date.now(), on: reaction.on } };
+  const origin = { protocol, process, parent, attempt, startedMs: Date.now(), on: reaction.on };
+  return { span, origin, startedAt: performance.now() };
 }
+
+const endOf = ({ origin, startedAt }: Process): number => origin.startedMs + performance.now() - startedAt;
 
 export type Did = {
   on: Reaction['on'];

@@ -101,7 +101,8 @@ function welcome(lab: Lab): string {
   const order = (customer: string) =>
     `curl -s '${lab.url}/api/orders' -H 'content-type: application/json' -H 'prefer: wait=5' \\\n` +
     `       -d '{"customerId":"${customer}","city":"bengaluru","items":[{"dishId":"masala-dosa","quantity":2}]}'`;
-  const jaeger = lab.jaegerUrl ?? howToGetJaeger;
+  const isOff = process.env.OTEL_SDK_DISABLED === 'true';
+  const jaeger = lab.jaegerUrl ?? (isOff ? 'off, as OTEL_SDK_DISABLED says' : howToGetJaeger);
   return `
   Saga Lab is ready: ${lab.url}
 
