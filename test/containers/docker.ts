@@ -73,6 +73,8 @@ export function composeWith(variables: Record<string, string> = {}) {
     // What is not in a profile that is on, `down` leaves behind. `up` is told what to start by name.
     COMPOSE_PROFILES: 'metrics',
     COMPOSE_PROJECT_NAME: project,
+    // The tests ask all from one address, and often.
+    RATE_LIMIT_PER_MINUTE: '0',
     GATEWAY_PORT: String(ports.gateway),
     JAEGER_PORT: String(ports.jaeger),
     GRAFANA_PORT: String(ports.grafana),
