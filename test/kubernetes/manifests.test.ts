@@ -13,9 +13,10 @@ import { addressFlaws, secretFlaws, selectorFlaws, targetFlaws } from './referen
 import { schemaFlaws, withoutSchema } from './schemas.ts';
 
 const ways = ['base', 'overlays/trial', 'overlays/production'];
-const needsKustomize = kustomize
-  ? ''
-  : ' (not run: there is neither kustomize on the PATH or in the cache, nor kubectl)';
+const needed = 'needs kustomize on the PATH or in the cache, or kubectl';
+const by = kustomize ? `by ${kustomize.name}` : `(not run: ${needed})`;
+if (!kustomize)
+  console.warn(`The files are checked one by one, and what Kustomize makes of them is not: that ${needed}.`);
 const built = describe.skipIf(!kustomize);
 
 const container = (manifests: Manifest[], service: string): IContainer => {
@@ -38,7 +39,7 @@ describe('Every file', () => {
   });
 });
 
-built.each(ways)(`%s, built by ${kustomize?.name}${needsKustomize}`, (way) => {
+built.each(ways)(`%s, built ${by}`, (way) => {
   test('fits the schemas', () => {
     const manifests = build(way);
     expect(manifests.length).toBeGreaterThan(30);
@@ -70,7 +71,7 @@ built.each(ways)(`%s, built by ${kustomize?.name}${needsKustomize}`, (way) => {
   });
 });
 
-built(`The network${needsKustomize}`, () => {
+built(`The network, built ${by},`, () => {
   // With monitoring and tracing come edges of their own, which are theirs to test.
   test.each(['base', 'overlays/trial'])('of %s has exactly the edges of the topology', (way) => {
     expect(networkFlaws(build(way))).toEqual([]);
@@ -83,7 +84,7 @@ built(`The network${needsKustomize}`, () => {
   });
 });
 
-built(`A defect is found${needsKustomize}:`, () => {
+built(`In what is built ${by} a defect is found:`, () => {
   const manifests = () => build('base');
 
   test('a field that does not exist, and a value of the wrong kind', () => {
