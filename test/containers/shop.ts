@@ -11,12 +11,20 @@ const imageOf = (variable: string): string =>
   new RegExp(`\\$\\{${variable}:-([^}]+)\\}`).exec(file)?.[1] ?? '';
 export const why = whyNoContainers(['NODE_IMAGE', 'POSTGRES_IMAGE', 'NATS_IMAGE'].map(imageOf));
 
+/** Said once and aloud: a skipped test is silent about its reason. */
+const skips = (reason: string) => process.stderr.write(`SKIPPED test/containers: ${reason}\n`);
+if (why !== undefined) skips(`${why}`);
+
 export const services = [...databases, 'gateway'] as const;
 const databaseServers = databases.map((name) => `${name}-db`);
 /** Nothing depends on these: where an image cannot be had, the rest is tested all the same. */
 const observers = ['jaeger', 'prometheus', 'grafana'].filter(
   (name) => why === undefined && isHere(imageOf(`${name.toUpperCase()}_IMAGE`)),
 );
+const absent = ['jaeger', 'prometheus', 'grafana'].filter((name) => !observers.includes(name));
+if (why === undefined && absent.length > 0) {
+  skips(`what needs ${absent.join(', ')} is skipped: the image is not here and cannot be pulled`);
+}
 export const wanted = [...services, ...observers];
 export const has = (observer: string): boolean => observers.includes(observer);
 export const unless = (observer: string): string =>

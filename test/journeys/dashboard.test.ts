@@ -20,6 +20,8 @@ const hasPrometheus = ['prometheus', 'promtool'].every(
   (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0,
 );
 const skipped = hasPrometheus ? '' : ' (skipped: no prometheus and promtool on the PATH)';
+if (!hasPrometheus)
+  process.stderr.write(`SKIPPED in test/journeys/dashboard: no prometheus and promtool on the PATH\n`);
 
 type Panel = {
   id: number;
