@@ -88,16 +88,14 @@ export default defineConfig({
         },
       },
       {
-        // Two replicas of everything and three brokers, and each kind killed once.
+        // One broker after another, each of its own.
         test: {
-          name: 'scale',
-          setupFiles: ['test/support/evidence.ts'],
-          include: ['test/scale/*.test.ts'],
-          globalSetup: 'test/support/scale.ts',
-          fileParallelism: false,
-          testTimeout: journeyMs,
+          name: 'broker',
+          include: ['test/broker/*.test.ts'],
+          globalSetup: 'test/support/broker-images.ts',
+          testTimeout: 30_000,
           hookTimeout: setupMs,
-          sequence: group(5),
+          sequence: group(7),
         },
       },
     ],

@@ -10,10 +10,10 @@ export type Infra = 'containers' | 'embedded';
 /** With `why`, for the one line that says what a run has used. */
 export type Choice = { infra: Infra; why: string };
 
-/** As in docker-compose.yml. */
-export const postgresImage = 'postgres:18-alpine';
-/** The oldest that the services accept, and the one that a deployment runs. */
-export const brokerImages = ['nats:2.10-alpine', 'nats:2.12-alpine'] as const;
+/** As docker-compose.yml takes it. */
+export const postgresImage = process.env.POSTGRES_IMAGE ?? 'postgres:18-alpine';
+/** The oldest that the services accept, and the one that docker-compose.yml takes. */
+export const brokerImages = ['nats:2.10-alpine', process.env.NATS_IMAGE ?? 'nats:2.12-alpine'] as const;
 /** What testcontainers itself needs: it removes what a killed test run leaves behind. */
 const reaperImage = process.env.RYUK_CONTAINER_IMAGE ?? 'testcontainers/ryuk:0.14.0';
 const isReaperOff = process.env.TESTCONTAINERS_RYUK_DISABLED === 'true';
@@ -28,11 +28,11 @@ export async function chooseInfra(
   if (wanted !== undefined && wanted !== '' && wanted !== 'containers' && wanted !== 'embedded') {
     throw new Error(`TEST_INFRA is '${wanted}': it may be 'containers', 'embedded', or unset`);
   }
-  if (wanted === 'embedded') return { infra: 'embedded', why: 'as TEST_INFRA says' };
+  if (wanted === 'embedded') return { infra: 'embedded', why: 'TEST_INFRA=embedded' };
   const engine = await findEngine();
   if (wanted === 'containers') {
     if (engine === undefined) throw new Error('TEST_INFRA=containers, and no Docker engine answers');
-    return { infra: 'containers', why: 'as TEST_INFRA says; a missing image is pulled' };
+    return { infra: 'containers', why: 'TEST_INFRA=containers; a missing image is pulled' };
   }
   if (engine === undefined) return { infra: 'embedded', why: 'no Docker engine answers' };
   const missing = await missingImages(engine, images);
@@ -40,11 +40,10 @@ export async function chooseInfra(
   return { infra: 'containers', why: `Docker is here with ${images.join(', ')}` };
 }
 
-/** Which of these the engine would have to pull; all of them when there is no engine. */
-export async function unavailableImages(images: readonly string[]): Promise<readonly string[]> {
-  if (process.env.TEST_INFRA === 'embedded') return images;
-  const engine = await findEngine();
-  return engine === undefined ? images : missingImages(engine, images);
+/** Why a suite that has its containers beside the embedded ones must do without; undefined when it need not. */
+export async function whyNoContainers(images: readonly string[]): Promise<string | undefined> {
+  const { infra, why } = await chooseInfra(images);
+  return infra === 'containers' ? undefined : why;
 }
 
 export function sayChoice(suite: string, what: string, { infra, why }: Choice): void {
