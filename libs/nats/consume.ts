@@ -14,6 +14,8 @@ const messagesAheadMax = 512;
 const heartbeatMs = 1_000;
 const fullPauseMs = 5;
 const restartPauseMs = 500;
+/** Of a broker that is away at the very moment of a stop. */
+const drainMsMax = 1_000;
 
 export type Consuming = { stop(): Promise<void> };
 
@@ -73,11 +75,22 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
   return {
     async stop() {
       stopping = true;
-      await messages?.close();
+      if (messages) await drain(messages);
       await running;
       clearInterval(heartbeat);
     },
   };
+}
+
+/**
+ * Takes in what the broker has sent already and asks for no more. `close` of the client leaves that unread, and it
+ * comes again after the ack wait only: seconds in which its orders stand still. The client drains a subscription,
+ * but does not show the one of a consumer.
+ */
+async function drain(messages: ConsumerMessages): Promise<void> {
+  const { sub } = messages as unknown as { sub?: { isClosed(): boolean; drain(): Promise<void> } };
+  if (sub && !sub.isClosed()) await Promise.race([sub.drain(), pause(drainMsMax)]);
+  await messages.close();
 }
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

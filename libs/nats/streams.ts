@@ -44,8 +44,11 @@ export const faultStreamConfig = {
   republish: { src: activeFaultsSubject, dest: faultsSubject },
 } as const satisfies Partial<StreamConfig> & { name: string };
 
-/** Of the durable consumer that every service has, under its own name. */
-export const ackWaitMs = 30_000;
+/**
+ * Of the durable consumer that every service has, under its own name: after so long what a killed process had in
+ * hand comes again. Whoever is alive says so three times in it, however long its work takes (consume.ts).
+ */
+export const ackWaitMs = 10_000;
 /**
  * Not acknowledged at once, at most; beyond it the broker stops delivering. Far above what is worked on, because
  * a message stays open for as long as one of its orders waits for a row that somebody else holds.

@@ -122,7 +122,7 @@ function conforms(source: string): void {
     for (const { consuming } of readers) await consuming.stop();
   });
 
-  // The last one: acknowledgements that the crash takes come back only after 30 s.
+  // The last one: acknowledgements that the crash takes come back only after 10 s.
   test('what was acknowledged outlives a SIGKILL, and both sides go on by themselves', async () => {
     const publish = createPublisher(await as('payment'));
     const reader = await readAll(await as('inventory'));

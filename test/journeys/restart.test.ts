@@ -8,7 +8,7 @@ afterAll(expectInvariants, 120_000);
 
 const ordersCount = 100;
 const paceMs = 120;
-/** What a killed process had in hand comes again after the broker's ack wait of 30 s. */
+/** What a killed process had in hand comes again after the broker's ack wait of 10 s. */
 const endWithinMs = 80_000;
 
 /** One after another, while orders come in: each kill hits a system that still recovers from the last one. */

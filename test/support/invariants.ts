@@ -12,7 +12,7 @@ export const violated = (found: Invariants) =>
     .filter(({ holds }) => !holds)
     .map(({ id, violations }) => ({ id, violations: violations.slice(0, 3) }));
 
-/** A message that a killed process had in hand comes again only after the broker's ack wait (30 s). */
+/** A message that a killed process had in hand comes again only after the broker's ack wait (10 s). */
 const quietWithinMs = 75_000;
 
 /** To be called after the last test of a file: waits for quiet, and then nothing may be violated. */

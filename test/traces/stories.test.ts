@@ -18,7 +18,7 @@ describe.skipIf(inject('jaeger') === null)('In Jaeger', () => {
   beforeAll(async () => {
     where = await placeOfLab();
     const { home, portBase } = where;
-    // No message is redelivered in less than 30 s, and meanwhile nobody shall give up.
+    // No message is redelivered in less than 10 s, and meanwhile nobody shall give up.
     const env = { ORDER_DEADLINE_MS: deadlineMs };
     lab = await launchLab({ home, portBase, gatewayPort: portBase, env, jaeger: 'find' });
   }, launchMsMax);
