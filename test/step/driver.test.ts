@@ -110,6 +110,7 @@ describe('When the database goes away', () => {
 
     await server.start();
     const ends = await Promise.all(patient);
+    expect(ends.map(({ error }) => error).filter((error) => error !== undefined)).toEqual([]);
     expect(ends.every(({ finished, verdict }) => finished && verdict?.standing === 'applied')).toBe(true);
     const [row] = await away.query<{ balance: number }>('select balance from wallets');
     expect(row?.balance).toBe(994);

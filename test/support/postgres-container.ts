@@ -8,6 +8,7 @@ import { postgresImage } from './infra.ts';
 import type { PostgresServer } from './postgres-server.ts';
 
 const postgresPort = 5432;
+const stopWithinSeconds = 20;
 /** As the lab's servers run (infra/lab/postgres.ts); what is not named here is PostgreSQL's default. */
 const settings = {
   max_prepared_transactions: '128',
@@ -35,9 +36,10 @@ export async function startPostgresContainer(): Promise<PostgresServer> {
   const container = client.getById(server.getId());
   return {
     adminUrl,
-    // Neither is offered by testcontainers without removing the container in between. SIGINT, which is the
-    // image's stop signal, is PostgreSQL's fast shutdown.
-    stop: () => client.stop(container),
+    // testcontainers offers neither without removing the container in between, and its own way to stop one kills
+    // it, which takes what was committed without waiting for the disk. SIGINT, the image's stop signal, is
+    // PostgreSQL's fast shutdown.
+    stop: () => container.stop({ signal: 'SIGINT', t: stopWithinSeconds }),
     async start() {
       await client.start(container);
       await eventually('the database answers again', () => accepts(adminUrl));
