@@ -35,6 +35,24 @@ const storyOf = (index: number) => {
   return { customerId: `customer-${String(900 + (index % 50)).padStart(4, '0')}` };
 };
 
+/** The services that react to a message on an order's way to its dispatch, two of them twice. */
+const stops = ['payment', 'inventory', 'logistics', 'order', 'payment', 'inventory'];
+const ordersPerStop = 40;
+
+describe('When a service stops in good order while orders are under way', () => {
+  test('then no message waits for the ack wait: none of the orders is late', async () => {
+    const placing: Promise<Order>[] = [];
+    for (const part of stops) {
+      for (let index = 0; index < ordersPerStop; index++) placing.push(placeThroughOutage(storyOf(0)));
+      // Some are on their way through every service by then.
+      await new Promise((resolve) => setTimeout(resolve, paceMs));
+      await killPart(part, 'SIGTERM');
+    }
+    const ended = await eventuallyAll(await Promise.all(placing), ({ orderId }) => endOf(orderId));
+    expect(ended.filter(({ status }) => status !== 'DISPATCHED')).toEqual([]);
+  });
+});
+
 describe('When every process is killed in the middle of a hundred orders', () => {
   test('then every accepted order comes to its end, and nothing is lost or done twice', {
     timeout: 180_000,
