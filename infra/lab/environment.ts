@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { participantNames } from '#libs/contracts/two-phase.ts';
 import { coordinatorName, gatewayName, repository, type ServicePart, serviceOf } from './topology.ts';
 
 type Environment = Record<string, string>;
@@ -52,12 +53,18 @@ export function serviceEnvironment(
     NATS_URL: addresses.natsUrlOf(serviceOf(service)),
     NATS_MONITOR_URL: addresses.nats.monitorUrl,
     ...(database === undefined ? {} : { DATABASE_URL: database.url }),
-    ADMIN_TOKEN: addresses.adminToken,
+    ...(isOperated(service) ? { ADMIN_TOKEN: addresses.adminToken } : {}),
     ...urlsKnownTo(service, services, addresses),
     ...(serviceOf(service) === gatewayName ? gatewayEnvironment(addresses) : {}),
     ...shared,
     ...service.env,
   };
+}
+
+/** The gateway asks an operator for the token, and a participant before it ends a branch by force: nobody else. */
+function isOperated(service: ServicePart): boolean {
+  const name = serviceOf(service);
+  return name === gatewayName || participantNames.some((each) => each === name);
 }
 
 function inherited(): Environment {

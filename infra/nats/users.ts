@@ -96,7 +96,7 @@ function service(name: ServiceName): BrokerUser {
 const durables = (verb: string): string[] =>
   serviceNames.map((name) => `${api}.CONSUMER.${verb}.${eventStream}.${name}`);
 
-/** Reads everything, says nothing. Its consumers are ephemeral and its own; the services' it cannot touch. */
+/** Reads everything, says nothing. Its consumers are ephemeral and its own; it may not ask for the services'. */
 const gateway: BrokerUser = {
   name: 'gateway',
   grants: [

@@ -11,9 +11,20 @@ export type OperatorRules = {
 
 /**
  * Whoever shows the token, and in the lab whoever asks from this very machine; never a page of somebody
- * else's (CSRF), nor one that calls its own host by our address (DNS rebinding).
+ * else's (CSRF), nor one that calls its own host by our address (DNS rebinding). Either way it is logged.
  */
-export function assertOperator(request: FastifyRequest, { LAB, ADMIN_TOKEN }: OperatorRules): void {
+export function assertOperator(request: FastifyRequest, rules: OperatorRules, action: string): void {
+  const audit = { action, from: request.ip };
+  try {
+    assertAllowed(request, rules);
+  } catch (error) {
+    request.log.warn(audit, 'refused what only an operator may do');
+    throw error;
+  }
+  request.log.warn(audit, 'an operator acts');
+}
+
+function assertAllowed(request: FastifyRequest, { LAB, ADMIN_TOKEN }: OperatorRules): void {
   if (!isOwnPage(request)) throw new Problem('forbidden-origin');
   const { authorization } = request.headers;
   if (authorization !== undefined || !LAB) assertToken(authorization, ADMIN_TOKEN);
@@ -32,10 +43,19 @@ function isOwnPage({ headers: { origin, host } }: FastifyRequest): boolean {
   return origin === undefined || origin === `http://${host}` || origin === `https://${host}`;
 }
 
+/** One of these shows a proxy. One that adds none of them cannot be seen: do not put one before a lab. */
+const proxyHeaders = [
+  'via',
+  'forwarded',
+  'x-real-ip',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+];
+
 /** By the connection, not by what a header says; what a proxy passes on comes from anywhere. */
 function isThisMachine({ socket, headers }: FastifyRequest): boolean {
   const isLoopback = ['127.0.0.1', '::1', '::ffff:127.0.0.1'].includes(socket.remoteAddress ?? '');
   const isOwnName = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(headers.host ?? '');
-  const isDirect = headers['x-forwarded-for'] === undefined && headers.forwarded === undefined;
-  return isLoopback && isOwnName && isDirect;
+  return isLoopback && isOwnName && proxyHeaders.every((name) => headers[name] === undefined);
 }

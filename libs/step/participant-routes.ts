@@ -73,6 +73,7 @@ export function participantRoutes(app: FastifyInstance, options: ParticipantRout
   app.post('/two-phase/force', async (request) => {
     assertToken(request.headers.authorization, adminToken);
     const { transactionId, decision } = parse(forceBody, request.body);
+    request.log.warn({ transactionId, decision }, 'an operator forces a branch');
     const found = await ends.force(transactionId, decision);
     if (!found) throw new Problem('not-found', `${gidOf(transactionId, service)} is not prepared here`);
     return { gid: gidOf(transactionId, service), decision, by: 'operator' };

@@ -13,7 +13,7 @@ export async function faultRoutes(app: FastifyInstance, connection: NatsConnecti
   const bucket = config.FAULTS ? await openFaultBucket(connection) : undefined;
   const openTo = (request: FastifyRequest): FaultBucket => {
     if (!bucket) throw new Problem('faults-off');
-    assertOperator(request, config);
+    assertOperator(request, config, `${request.method} faults`);
     return bucket;
   };
 
@@ -62,6 +62,11 @@ function refuseFlawed(faults: readonly Fault[]): void {
 }
 
 function readIfMatch(request: FastifyRequest): number | undefined {
-  const match = /^"(\d+)"$/.exec(String(request.headers['if-match'] ?? ''));
-  return match ? Number(match[1]) : undefined;
+  const header = request.headers['if-match'];
+  if (header === undefined) return undefined;
+  const match = /^"(\d+)"$/.exec(header);
+  if (match) return Number(match[1]);
+  // A condition that cannot be read must not become none.
+  const errors = [{ field: 'If-Match', message: 'an ETag of GET /api/faults, with its quotes' }];
+  throw new Problem('invalid-request', undefined, { errors });
 }

@@ -73,9 +73,9 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
   }
 
   app.post('/api/in-doubt/:gid/resolve', async (request): Promise<Resolution> => {
-    assertOperator(request, config);
     const { gid } = parse(gidParams, request.params);
     const { heuristic, confirm } = parse(resolveBody, request.body ?? {});
+    assertOperator(request, config, `${heuristic ?? 'resolve'} ${gid}`);
     const read = readGid(gid);
     const participant = participantNames.find((name) => name === read?.participant);
     if (!read || !participant) throw new Problem('not-found', `${gid} is no gid of this lab`);

@@ -40,7 +40,9 @@ export function placingRoutes(
   app.post('/api/orders', async (request, reply) => {
     if (isDeeper(request.body, bodyDepthMax)) throw new Problem('invalid-request', undefined, tooDeep);
     // Where faults are off, who takes the order in refuses it.
-    if (config.FAULTS && carriesFaults(request.body)) assertOperator(request, config);
+    if (config.FAULTS && carriesFaults(request.body)) {
+      assertOperator(request, config, 'order with faults');
+    }
     const key = readIdempotencyKey(request.headers['idempotency-key']);
     const waitMs = readWaitMs(request.headers.prefer);
     const orderId = key === undefined ? randomUUIDv7() : orderIdOf(key);

@@ -32,7 +32,7 @@ export async function excessOf(url: string, databases: readonly string[]): Promi
       'alter system set log_hostname = off',
       `create table public.stolen_by_public (id int)`,
       'select * from pg_authid',
-      `copy (select 1) to program 'true'`,
+      `copy (select 1) to program 'cat > /dev/null'`,
       'select pg_read_file($$postgresql.conf$$)',
     ];
     for (const statement of forbidden) {
