@@ -47,6 +47,7 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
 
   const loop = async () => {
     for (;;) {
+      if (stopping) return;
       try {
         messages = await consumer.consume({
           max_messages: messagesAheadMax,
@@ -55,6 +56,7 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
           // answered, and the client would wait for half a minute before the next one.
           bind: true,
         });
+        if (stopping) return await messages.close().then(() => {});
         for await (const message of messages) {
           inHand.add(message);
           void onMessage(message).then(() => inHand.delete(message));

@@ -52,7 +52,13 @@ export function createPublisher(connection: NatsConnection): Publish {
     const token = (next++).toString(36);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     pending.set(token, { subject, lateAt: performance.now() + publishTimeoutMs, resolve, reject });
-    connection.publish(subject, body, { reply: `${inbox}.${token}`, headers: header });
+    try {
+      connection.publish(subject, body, { reply: `${inbox}.${token}`, headers: header });
+    } catch (error) {
+      // Too large, or the connection is closed for good: nobody will answer.
+      pending.delete(token);
+      reject(error as Error);
+    }
     return promise;
   };
 }

@@ -29,6 +29,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     disableRequestLogging: true,
     ...httpLimits,
     trustProxy: trustedProxies ?? false,
+    // A stop begins here, while all behind it is still there: what comes on an open connection is served, and closes it.
+    return503OnClosing: false,
     // A malformed URL never reaches a route or the error handler; it must look like any other problem.
     frameworkErrors: (error, _request, reply) => sendProblem(reply as FastifyReply, toProblem(error)),
   });

@@ -4,7 +4,7 @@
  */
 import type { Pool } from 'undici';
 import type { FastifyReply } from './http.ts';
-import type { Repeat, Replica, Replicas } from './replicas.ts';
+import { notSentCode, type Repeat, type Replica, type Replicas } from './replicas.ts';
 
 type Line = { index: number; answer: unknown };
 
@@ -67,6 +67,15 @@ export function createCaller<Command, Answer>(options: {
     if (departing) void send(calls);
   };
 
+  const giveUpGathered = (cause: Error) => {
+    const waiting = gathered;
+    gathered = [];
+    const unsent = Object.assign(new Error(`${path} was not asked: it does not answer`, { cause }), {
+      code: notSentCode,
+    });
+    for (const { reject } of waiting) reject(unsent);
+  };
+
   const send = async (calls: Call<Command, Answer>[]) => {
     try {
       const { statusCode, body } = await pool
@@ -76,6 +85,11 @@ export function createCaller<Command, Answer>(options: {
           headers: { 'content-type': 'application/json' },
           body: JSON.stringify({ [key]: calls.map(({ command }) => command) }),
           signal: AbortSignal.timeout(answerMsMax),
+        })
+        .catch((error) => {
+          // It does not even take requests in: those that wait for it have not been sent, and may go elsewhere.
+          if (error.name === 'TimeoutError') giveUpGathered(error);
+          throw error;
         })
         .finally(depart);
       if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}: ${await body.text()}`);
@@ -113,8 +127,10 @@ export function createReplicaCaller<Command, Answer>(options: {
   answerMsMax: number;
   candidatesFor(command: Command): readonly Replica[];
   repeat: Repeat;
+  /** An answer that is none: the next candidate is asked, and the last one's stands. */
+  isFailure?(answer: Answer): boolean;
 }): (command: Command) => Promise<Answer> {
-  const { replicas, candidatesFor, repeat, ...shared } = options;
+  const { replicas, candidatesFor, repeat, isFailure, ...shared } = options;
   const callers = new WeakMap<Replica, (command: Command) => Promise<Answer>>();
   const callerOf = (replica: Replica) => {
     const found = callers.get(replica) ?? createCaller<Command, Answer>({ ...shared, pool: replica.pool });
@@ -122,5 +138,9 @@ export function createReplicaCaller<Command, Answer>(options: {
     return found;
   };
   return (command) =>
-    replicas.inTurn(candidatesFor(command), repeat, (replica) => callerOf(replica)(command));
+    replicas.inTurn(candidatesFor(command), repeat, async (replica, hasNext) => {
+      const answer = await callerOf(replica)(command);
+      if (hasNext && isFailure?.(answer)) throw new Error(`${replica.origin} could not do it`);
+      return answer;
+    });
 }

@@ -104,7 +104,8 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   };
   let looking = resolve ? lookUp(0) : Promise.resolve();
   const again = setInterval(() => {
-    looking = looking.then(() => lookUp(Date.now()));
+    // An address that is none leaves the list as it was.
+    looking = looking.then(() => lookUp(Date.now())).catch(() => {});
   }, options.lookUpEveryMs ?? lookUpEveryMsDefault).unref();
   if (!resolve) clearInterval(again);
 
@@ -176,7 +177,11 @@ export function createReplicas(options: ReplicasOptions): Replicas {
 /** So that there is time left for the next one. */
 const patience = (withinMs: number) => AbortSignal.timeout(Math.min(patienceMs, withinMs / 2));
 
+/** Of a call that waited for its turn at a replica that does not answer. */
+export const notSentCode = 'NOT_SENT';
+
 const unsentCodes = new Set([
+  notSentCode,
   'ECONNREFUSED',
   'EHOSTUNREACH',
   'ENETUNREACH',

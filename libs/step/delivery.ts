@@ -125,11 +125,16 @@ function causeOf(event: SagaEvent): Cause {
 }
 
 const reasonCharsMax = 500;
+/** Below the broker's 1 MB, however many bytes a character takes. */
+const deadLetterCharsMax = 300_000;
 
 /** The same failure of the same message has the same id, so that a repeat is stored once. */
 async function deadLetter(message: JsMsg, dead: readonly Dead[], options: DeliveryOptions): Promise<void> {
   const { service, publish, onDeadLetter } = options;
-  const body = JSON.stringify(dead.map(({ event }) => event));
+  const whole = JSON.stringify(dead.map(({ event }) => event));
+  // What was just small enough as a message may not be as a text in another one.
+  const body =
+    whole.length > deadLetterCharsMax ? JSON.stringify([whole.slice(0, deadLetterCharsMax / 4)]) : whole;
   const reason = dead
     .map((one) => one.reason)
     .join('; ')

@@ -39,10 +39,16 @@ export function createSpanOutlet({ exporter, everyMs, batchMax, queueMax }: Outl
 
   const exportChunk = (spans: ReadableSpan[]) =>
     new Promise<void>((resolve) => {
-      exporter.export(spans, ({ code }) => {
-        isAway = code !== 0;
+      try {
+        exporter.export(spans, ({ code }) => {
+          isAway = code !== 0;
+          resolve();
+        });
+      } catch {
+        // What cannot be written is lost, as what cannot be sent is: tracing ends nothing.
+        isAway = true;
         resolve();
-      });
+      }
     });
 
   async function sendAll(): Promise<void> {

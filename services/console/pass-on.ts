@@ -49,8 +49,8 @@ const transactionMsMax = 60_000;
 
 export type Upstreams = {
   send(service: Upstream, request: UpstreamRequest): Promise<Answer>;
-  /** Whose turn it is: for batches that gather for one replica. */
-  next(service: Upstream): Replica;
+  /** Whose turn it is, and then the others: for batches that gather for one replica. */
+  spread(service: Upstream): readonly Replica[];
   /** Commands to the coordinator, each answered as its transaction ends. */
   placeInTransaction(order: HandedOver): Promise<FinishedAnswer>;
   ready(): Promise<Readiness>;
@@ -105,7 +105,7 @@ export function createUpstreams(config: GatewayConfig): Upstreams {
 
   return {
     send,
-    next: (service) => replicasOf(service).spread()[0] as Replica,
+    spread: (service) => replicasOf(service).spread(),
     placeInTransaction: (order) =>
       callCoordinator(order).catch((cause) => {
         const unknown = 'the coordinator did not answer; whether this took effect is unknown';

@@ -109,12 +109,19 @@ function createHandover(upstreams: Upstreams): (order: HandedOver) => Promise<Ha
   const queues = new WeakMap<Replica, Gatherer<Parcel>>();
   return (order) =>
     new Promise((resolve, reject) => {
-      const replica = upstreams.next('order');
-      const queue = queues.get(replica) ?? createQueue(upstreams, replica);
-      queues.set(replica, queue);
-      queue.push([{ order, resolve, reject }]);
+      shortest(upstreams.spread('order').map(queueOf)).push([{ order, resolve, reject }]);
     });
+
+  function queueOf(replica: Replica): Gatherer<Parcel> {
+    const queue = queues.get(replica) ?? createQueue(upstreams, replica);
+    queues.set(replica, queue);
+    return queue;
+  }
 }
+
+/** Of those that wait least, the one whose turn it is: a replica that stands still collects one batch, and no more. */
+const shortest = (queues: readonly Gatherer<Parcel>[]): Gatherer<Parcel> =>
+  queues.reduce((best, queue) => (queue.waiting() < best.waiting() ? queue : best));
 
 function createQueue(upstreams: Upstreams, first: Replica): Gatherer<Parcel> {
   return gather<Parcel>({

@@ -110,7 +110,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
       const { rows } = await synced.query<OpenTransaction>({
         name: 'open',
         text: `select ${openColumns} from transactions
-          where ended_at is null and began_at < $1 order by began_at limit $2`,
+          where ended_at is null and coalesce(decided_at, began_at) < $1 order by began_at limit $2`,
         values: [beganBefore, limit],
       });
       return rows;
@@ -165,10 +165,14 @@ const decideText = `
     returning transaction_id, decision),
   kept as (
     insert into answers (order_id, transaction_id, outcome, reason, body_hash, answer)
-    select a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.answer::json
+    select distinct on (a.order_id) a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.answer::json
     from unnest($8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[])
       as a (order_id, transaction_id, outcome, reason, body_hash, answer) join decided using (transaction_id)
-    order by a.order_id on conflict do nothing)
+    order by a.order_id, a.outcome
+    on conflict (order_id) do update
+      set transaction_id = excluded.transaction_id, outcome = excluded.outcome, reason = excluded.reason,
+          body_hash = excluded.body_hash, answer = excluded.answer
+      where answers.outcome = 'refused' and excluded.outcome = 'done')
   select transaction_id as "transactionId", decision from decided`;
 
 /** While one statement is on its way the next one gathers what comes. */

@@ -56,6 +56,7 @@ function callsOf(replicas: Replicas): ParticipantCalls {
     path: string,
     answerMsMax: number,
     repeat: Repeat,
+    isFailure?: (answer: Answer) => boolean,
   ) =>
     createReplicaCaller<Command, Answer>({
       replicas,
@@ -63,6 +64,7 @@ function callsOf(replicas: Replicas): ParticipantCalls {
       key: 'commands',
       answerMsMax,
       repeat,
+      ...(isFailure ? { isFailure } : {}),
       candidatesFor: ({ transactionId }) => replicas.of(transactionId, beganAtOf(transactionId)),
     });
   return {
@@ -71,7 +73,10 @@ function callsOf(replicas: Replicas): ParticipantCalls {
     // Nobody else has the open transaction; whoever is asked in place of one that has gone votes no at once.
     prepare: call('prepare', voteMsMax, 'unsent'),
     // What is prepared stands in the database, and any replica may end it, again and again.
-    commit: call('commit', endMsMax, 'always'),
-    abort: call('abort', endMsMax, 'always'),
+    // A bar may wait in vain for a branch that is open in another replica: that one must hear it.
+    commit: call('commit', endMsMax, 'always', hasFailed),
+    abort: call('abort', endMsMax, 'always', hasFailed),
   };
 }
+
+const hasFailed = ({ state }: EndAnswer): boolean => state === 'failed';

@@ -79,6 +79,9 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
       if (refusal === undefined) return { finished: finishedOrder(order, ended), replayed: false };
       if (refusal === placedBefore) return recalled(await recallPlaced(orderId, tools), bodyHash, tools);
       if (keyed) await tools.bar(orderId);
+      // Another coordinator may have committed it under the same key meanwhile: what stands is what is told.
+      const stands = keyed ? await tools.log.recall(orderId) : undefined;
+      if (stands?.outcome === 'done') return recalled(stands, bodyHash, tools);
       throw refusedProblem(orderId, refusal);
     }
     if (!ended.failure.retry || attempt >= attemptsMax) {

@@ -186,3 +186,28 @@ describe('Replicas behind one DNS name', () => {
     expect(later.size).toBe(3);
   });
 });
+
+describe('Commands that gather for a replica that stands still', () => {
+  test('go to the others after one bound, and not one batch after another', async () => {
+    const [still, there] = [await fake('hangs'), await fake()];
+    const replicas = replicasOf([still, there]);
+    const boundMs = 400;
+    const call = createReplicaCaller<number, string>({
+      replicas,
+      path: '/it',
+      key: 'commands',
+      answerMsMax: boundMs,
+      candidatesFor: () => replicas.all(),
+      repeat: 'unsent',
+    });
+    const startedMs = Date.now();
+    const first = call(0).catch((error: Error) => error.name);
+    await eventually('it is under way', () => still.asked.length === 1);
+    // One by one, because the fake answers the first command of each request only.
+    const second = call(1);
+    expect(await first).toBe('TimeoutError');
+    expect(await second).toBe(there.url);
+    expect(Date.now() - startedMs).toBeLessThan(2 * boundMs);
+    expect(still.asked).toHaveLength(1);
+  });
+});
