@@ -65,6 +65,9 @@ export function createPublisher(connection: NatsConnection): Publish {
 
 function refusalOf(message: Msg): string | null {
   if (message.headers?.code === 503) return 'no stream takes this subject';
-  const ack = message.json<{ error?: { description?: string } }>();
-  return ack.error ? (ack.error.description ?? 'the broker refused it') : null;
+  const ack = message.json<{ error?: { description?: string }; seq?: number }>();
+  if (ack.error) return ack.error.description ?? 'the broker refused it';
+  // To a repeat of what it has proposed to its cluster but not stored, 2.10 answers `duplicate` with sequence 0.
+  // A leader that stood still says so of messages that are lost by then; later versions refuse the repeat.
+  return ack.seq ? null : 'the broker knows the message, and has not stored it yet';
 }

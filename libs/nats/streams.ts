@@ -23,8 +23,9 @@ export const streams = [
     subjects: ['order.>', 'payment.>', 'inventory.>', 'logistics.>'],
     storage: 'file',
     max_age: nanos(eventAgeMsMax),
-    // An optimisation, not the guarantee: the journal recognises repeats for ever.
-    duplicate_window: nanos(120_000),
+    // An optimisation, not the guarantee: the journal recognises repeats for ever. Short, because a node that lost
+    // the lead with a message in hand refuses its repeats for as long, should it lead again (publish.ts).
+    duplicate_window: nanos(30_000),
   },
   { name: deadLetterStream, subjects: ['dead-letter.>'], storage: 'file', max_age: nanos(30 * 24 * hour) },
 ] as const satisfies (Partial<StreamConfig> & { name: string })[];

@@ -93,6 +93,18 @@ function conforms(source: string): void {
     await expect(lost).rejects.toThrow('no stream takes this subject');
   });
 
+  test('an answer that names no place in the stream does not say that it is stored', async () => {
+    const connection = await as('admin');
+    const answer = JSON.stringify({ stream: eventStream, seq: 0, duplicate: true });
+    connection.subscribe('in-hand.only', { callback: (_, message) => void message.respond(answer) });
+    const unknown = createPublisher(connection)({
+      messageId: randomUUID(),
+      subject: 'in-hand.only',
+      body: '[]',
+    });
+    await expect(unknown).rejects.toThrow('has not stored it yet');
+  });
+
   test('what is given back comes again, and what is acknowledged does not', async () => {
     const publish = createPublisher(await as('payment'));
     const givenBack = new Set<string>();
