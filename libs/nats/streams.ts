@@ -13,6 +13,9 @@ export const activeFaultsSubject = `$KV.${faultBucket}.active`;
 /** Where the faults are said again once they are stored: a write that was refused is never heard. */
 export const faultsSubject = 'faults.active';
 
+/** Where an event is said again once it is stored, with its place in the stream: heard without a consumer. */
+export const storedEventsPrefix = 'stored';
+
 const hour = 60 * 60 * 1000;
 /** Shorter than the outboxes' retention: whatever the stream holds, an outbox can still vouch for. */
 export const eventAgeMsMax = 24 * hour;
@@ -25,6 +28,7 @@ export const streams = [
     max_age: nanos(eventAgeMsMax),
     // An optimisation, not the guarantee: the journal recognises repeats for ever.
     duplicate_window: nanos(120_000),
+    republish: { src: '>', dest: `${storedEventsPrefix}.>` },
   },
   { name: deadLetterStream, subjects: ['dead-letter.>'], storage: 'file', max_age: nanos(30 * 24 * hour) },
 ] as const satisfies (Partial<StreamConfig> & { name: string })[];
