@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rename, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -12,6 +12,8 @@ import { dyingWithLauncher } from './user.ts';
 
 /** Who may do what: the lab runs with faults on. */
 const usersFile = join(repository, 'infra/nats/users-faults.conf');
+/** As in that file. */
+const streamAccount = 'DATA';
 const provisionFile = join(repository, 'infra/nats/provision.ts');
 const provisionWithinMs = 90_000;
 const run = promisify(execFile);
@@ -62,6 +64,7 @@ export async function natsServers(options: NatsServersOptions): Promise<PartSpec
   const directory = join(home, 'nats');
   await mkdir(directory, { recursive: true });
   await keepNodes(directory, nodes.length);
+  await keepStreams(directory, nodes.length);
   const password = randomBytes(18).toString('hex');
   return Promise.all(
     nodes.map((node, index) => {
@@ -135,6 +138,22 @@ async function keepNodes(directory: string, nodes: number): Promise<void> {
     throw new LabError('home-other-broker', `${text} Start with --fresh, or in another --home.`);
   }
   await writeFile(file, String(nodes));
+}
+
+/**
+ * Older versions had all users in one account, which the broker calls $G. A broker alone finds its streams again
+ * under the account that has them now; the nodes of a cluster have agreed on the account as well, and would not.
+ */
+async function keepStreams(directory: string, nodes: number): Promise<void> {
+  const store = join(directory, 'store', 'jetstream');
+  const before = join(store, '$G');
+  const now = join(store, streamAccount);
+  if (!existsSync(before) || existsSync(now)) return;
+  if (nodes > 1) {
+    const text = 'The broker of this home is a cluster of an older version, and its messages stay with that.';
+    throw new LabError('home-other-broker', `${text} Start with --fresh, or in another --home.`);
+  }
+  await rename(before, now);
 }
 
 /** Whether an address answers 200 now. `fetch` would do; the launcher, which asks all day, does not load its 11 MB. */

@@ -2,10 +2,12 @@
  * Who may say and hear what on the broker, as data. From these rows come users.conf, users-faults.conf and
  * docs/broker-users.md (`npm run generate`), and the tests in test/security ask a broker that runs with them.
  *
- * Two rights that look harmless are given to nobody but admin. DIRECT.GET sends a stored message as it is to any
- * subject that the asker names for the answer: with it, whoever may write anything at all says what another
- * service says. Making a consumer has messages delivered to inboxes of others, in any number; only the gateway
- * has it, for the stream of events, which an answer cannot be sent back to under another name.
+ * Each user has an account of its own, which shares nothing with the others. The streams stand in admin's, and what
+ * a row says is exported from there and imported here: so also an answer of the broker, which it sends to whatever
+ * subject the asker names, reaches nothing but what the asker may do itself (docs/decisions/0017).
+ *
+ * One right is given to nobody but admin, because it leads out of these walls: to make a consumer. It has messages
+ * delivered to any subject of the account in which the streams stand.
  */
 import { eventTypes, type ServiceName, serviceNames } from '#libs/contracts/events.ts';
 import { inboxPrefixOf } from '#libs/nats/address.ts';
@@ -16,14 +18,13 @@ import {
   faultBucket,
   faultStream,
   faultsSubject,
+  storedEventsPrefix,
 } from '#libs/nats/streams.ts';
 
 /** What somebody may do, and what for. */
 export type Grant = {
   may: 'publish' | 'subscribe';
   subjects: readonly string[];
-  /** Taken out of `subjects` again. */
-  except?: readonly string[];
   why: string;
   /** Only where faults are on: users-faults.conf. */
   faults?: true;
@@ -31,17 +32,22 @@ export type Grant = {
 
 export type BrokerUser = {
   name: string;
+  account: string;
   /** Absent: everything. */
   grants?: readonly Grant[];
 };
 
 export const adminName = 'admin';
+/** Of admin and of all streams: the only one with JetStream. */
+export const streamAccount = 'DATA';
 /** The config variable, and the environment variable, that holds a user's password. */
 export const passwordVariable = (user: string): string => `${user.toUpperCase()}_NATS_PASSWORD`;
 
+const accountOf = (user: string): string => user.toUpperCase();
+
 const api = '$JS.API';
 
-/** Everybody asks and is answered on an inbox of its own. */
+/** Everybody asks and is answered on an inbox of its own. It stands in the user's account: nothing is imported. */
 const ownInbox = (user: string): Grant => ({
   may: 'subscribe',
   subjects: [`${inboxPrefixOf(user)}.>`],
@@ -73,6 +79,7 @@ function service(name: ServiceName): BrokerUser {
   const consumer = `${eventStream}.${name}`;
   return {
     name,
+    account: accountOf(name),
     grants: [
       ownInbox(name),
       ...says,
@@ -93,27 +100,21 @@ function service(name: ServiceName): BrokerUser {
   };
 }
 
-const durables = (verb: string): string[] =>
-  serviceNames.map((name) => `${api}.CONSUMER.${verb}.${eventStream}.${name}`);
-
-/** Reads everything, says nothing. Its consumers are ephemeral and its own; it may not ask for the services'. */
+/** Reads everything, says nothing. */
 const gateway: BrokerUser = {
   name: 'gateway',
+  account: accountOf('gateway'),
   grants: [
     ownInbox('gateway'),
     {
       may: 'subscribe',
-      subjects: ['order.dispatched', 'order.cancelled'],
-      why: 'hears the end of an order that somebody waits for',
+      subjects: [`${storedEventsPrefix}.>`],
+      why: 'hears events as they are stored: the end of an order that somebody waits for, and `GET /api/events`',
     },
-    { may: 'publish', subjects: [`${api}.STREAM.INFO.${eventStream}`], why: 'knows where the stream ends' },
     {
       may: 'publish',
-      subjects: ['CREATE', 'INFO', 'MSG.NEXT', 'DELETE'].map(
-        (verb) => `${api}.CONSUMER.${verb}.${eventStream}.*`,
-      ),
-      except: ['CREATE', 'MSG.NEXT', 'DELETE'].flatMap(durables),
-      why: 'reads events for `GET /api/events` and for the checker, with consumers of its own',
+      subjects: ['INFO', 'MSG.GET'].map((verb) => `${api}.STREAM.${verb}.${eventStream}`),
+      why: 'reads what was stored before, and for the checker',
     },
     {
       may: 'publish',
@@ -126,11 +127,15 @@ const gateway: BrokerUser = {
 };
 
 /** Needs no broker but for faults. */
-const coordinator: BrokerUser = { name: 'coordinator', grants: [ownInbox('coordinator'), ...hearsFaults] };
+const coordinator: BrokerUser = {
+  name: 'coordinator',
+  account: accountOf('coordinator'),
+  grants: [ownInbox('coordinator'), ...hearsFaults],
+};
 
 export const brokerUsers: readonly BrokerUser[] = [
   ...serviceNames.map(service),
   coordinator,
   gateway,
-  { name: adminName },
+  { name: adminName, account: streamAccount },
 ];

@@ -4,12 +4,11 @@
  * under way is judged by the rules about time, not by those about effects. For two-phase commit, which has no
  * such order among the databases, see two-phase-facts.ts.
  */
-import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import pg from 'pg';
 import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
 import type { Items, OrderStatus, Protocol } from '#libs/contracts/orders.ts';
-import { eventStream } from '#libs/nats/streams.ts';
+import { storedMessages } from '#libs/nats/stored-messages.ts';
 import {
   type Read,
   readBranches,
@@ -210,17 +209,9 @@ const readerOf =
 const byOrder = <Row extends { orderId: string }>(rows: readonly Row[]) =>
   new Map(rows.map((row) => [row.orderId, row]));
 
-/** Ids of all messages in the stream. Headers only: the bodies stay where they are. */
+/** Ids of all messages in the stream. */
 async function readStream(connection: NatsConnection): Promise<Set<string>> {
-  const ids = new Set<string>();
-  const manager = await jetstreamManager(connection, { checkAPI: false });
-  const { state } = await manager.streams.info(eventStream);
-  if (state.messages === 0) return ids;
-  const consumer = await jetstream(connection).consumers.get(eventStream, { headers_only: true });
-  for await (const message of await consumer.consume({ max_messages: 1_000, idle_heartbeat: 1_000 })) {
-    ids.add(message.headers?.get('Nats-Msg-Id') ?? `(no id, sequence ${message.seq})`);
-    // The last message may have been deleted: then nothing reaches `last_seq`, and only `pending` says the end.
-    if (message.seq >= state.last_seq || message.info.pending === 0) break;
-  }
-  return ids;
+  const stored = storedMessages(connection);
+  const ids = await stored.ids(await stored.bounds());
+  return new Set([...ids].map(([sequence, id]) => id || `(no id, sequence ${sequence})`));
 }

@@ -13,6 +13,9 @@ export const activeFaultsSubject = `$KV.${faultBucket}.active`;
 /** Where the faults are said again once they are stored: a write that was refused is never heard. */
 export const faultsSubject = 'faults.active';
 
+/** Where an event is said again once it is stored, with its place in the stream: heard without a consumer. */
+export const storedEventsPrefix = 'stored';
+
 const hour = 60 * 60 * 1000;
 /** Shorter than the outboxes' retention: whatever the stream holds, an outbox can still vouch for. */
 export const eventAgeMsMax = 24 * hour;
@@ -26,6 +29,7 @@ export const streams = [
     // An optimisation, not the guarantee: the journal recognises repeats for ever. Short, because a node that lost
     // the lead with a message in hand refuses its repeats for as long, should it lead again (publish.ts).
     duplicate_window: nanos(30_000),
+    republish: { src: '>', dest: `${storedEventsPrefix}.>` },
   },
   { name: deadLetterStream, subjects: ['dead-letter.>'], storage: 'file', max_age: nanos(30 * 24 * hour) },
 ] as const satisfies (Partial<StreamConfig> & { name: string })[];

@@ -1,33 +1,32 @@
 /**
- * `GET /api/events`: the saga's events as they are published, as server-sent events. Each listener has an
- * ordered consumer of its own, which keeps nothing at the broker, so looking on never takes a message from
- * a service. A listener that comes back with `Last-Event-ID` misses nothing that the stream still holds.
+ * `GET /api/events`: the saga's events as they are stored, as server-sent events. Nothing of it is kept at the
+ * broker, so looking on never takes a message from a service. A listener that comes back with `Last-Event-ID`
+ * misses nothing that the stream still holds.
  */
-import { type ConsumerMessages, DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { eventsHeaders, eventsQuery } from '#libs/contracts/answers.ts';
 import { parseEvent } from '#libs/contracts/events.ts';
 import { Problem } from '#libs/contracts/problems.ts';
-import { eventStream } from '#libs/nats/streams.ts';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, parse } from '#libs/service/http.ts';
+import { createEventTail, type EventTail, type TailMessage } from './event-tail.ts';
 
 const listenersMax = 32;
 const heartbeatMs = 15_000;
 /** How soon a browser comes back when its stream ends. */
 const retryMs = 1_000;
-/** A listener that does not read for so long is dropped; until then its consumer waits with it. */
+/** A listener that does not read for so long is dropped; until then nothing is read for it. */
 const drainMsMax = 10_000;
-const messagesAheadMax = 200;
 
 /** The place of an event: the stream's sequence of its message, and its index there. */
 type Place = { sequence: number; index: number };
 
 export function eventRoutes(app: FastifyInstance, connection: NatsConnection): void {
-  const listeners = new Set<() => Promise<void>>();
+  const tail = createEventTail(connection);
+  const listeners = new Set<() => void>();
   let openCount = 0;
   // Streams never end by themselves, and closing waits for every answer.
   app.addHook('preClose', async () => {
-    await Promise.all([...listeners].map((stop) => stop()));
+    for (const stop of listeners) stop();
   });
 
   app.get('/api/events', async (request, reply) => {
@@ -38,10 +37,13 @@ export function eventRoutes(app: FastifyInstance, connection: NatsConnection): v
     }
     openCount += 1;
     try {
-      const messages = await openMessages(connection, after);
-      const stop = async () => {
-        await messages.close();
-        if (reply.raw.writableNeedDrain) reply.raw.destroy();
+      const leaving = new AbortController();
+      const { raw } = reply;
+      raw.once('close', () => leaving.abort());
+      const messages = tail.read(await beginning(tail, after), leaving.signal);
+      const stop = () => {
+        leaving.abort();
+        if (raw.writableNeedDrain) raw.destroy();
       };
       listeners.add(stop);
       await tell(reply, messages, after, orderId).finally(() => listeners.delete(stop));
@@ -59,23 +61,17 @@ function readPlace(headers: FastifyRequest['headers']): Place | undefined {
   return { sequence, index };
 }
 
-async function openMessages(connection: NatsConnection, after: Place | undefined): Promise<ConsumerMessages> {
-  const manager = await jetstreamManager(connection, { checkAPI: false });
-  const { state } = await manager.streams.info(eventStream);
+async function beginning(tail: EventTail, after: Place | undefined): Promise<number> {
+  const last = await tail.last();
   // A place beyond the end is from a stream that has lost its tail since: nothing can be said about it.
-  const isKnown = after !== undefined && after.sequence > 0 && after.sequence <= state.last_seq;
-  const consumer = await jetstream(connection).consumers.get(eventStream, {
-    deliver_policy: DeliverPolicy.StartSequence,
-    opt_start_seq: isKnown ? after.sequence : state.last_seq + 1,
-  });
-  // With the default heartbeat an ordered consumer does not go on after the broker was away.
-  return consumer.consume({ max_messages: messagesAheadMax, idle_heartbeat: 1_000 });
+  const isKnown = after !== undefined && after.sequence > 0 && after.sequence <= last;
+  return isKnown ? after.sequence : last + 1;
 }
 
 /** Writes until the listener leaves, reads too slowly, or the gateway stops. */
 async function tell(
   reply: FastifyReply,
-  messages: ConsumerMessages,
+  messages: AsyncGenerator<TailMessage>,
   after: Place | undefined,
   orderId: string | undefined,
 ): Promise<void> {
@@ -87,23 +83,20 @@ async function tell(
     'cache-control': 'no-cache, no-transform',
   });
   raw.write(`retry: ${retryMs}\n\n`);
-  raw.on('close', () => void messages.close());
-  // It may have left while its consumer was being made.
-  if (raw.destroyed) await messages.close();
   const heartbeat = setInterval(() => {
     if (!raw.writableNeedDrain) raw.write(': alive\n\n');
   }, heartbeatMs);
   try {
     for await (const message of messages) {
-      const skipTo = message.seq === after?.sequence ? after.index + 1 : 0;
-      const text = writeEvents(message.seq, message.string(), skipTo, orderId);
+      const { sequence, body } = message;
+      const skipTo = sequence === after?.sequence ? after.index + 1 : 0;
+      const text = writeEvents(sequence, body, skipTo, orderId);
       if (text !== '' && !raw.write(text) && !(await drained(raw))) break;
     }
   } catch (error) {
     reply.log.warn({ err: error }, 'a listener was cut off; it comes back by itself');
   } finally {
     clearInterval(heartbeat);
-    await messages.close();
     raw.end();
   }
 }

@@ -1,11 +1,12 @@
 /**
- * People who wait for their order's end (`Prefer: wait`). The end is heard on the bus as it is published, so
+ * People who wait for their order's end (`Prefer: wait`). The end is heard on the bus as it is stored, so
  * it does not matter which replica dispatched or cancelled the order, and the event says all there is to
  * know: its time is the order's `endedAt`.
  */
 import type { Msg, NatsConnection } from '@nats-io/transport-node';
-import type { EventData, SagaEvent } from '#libs/contracts/events.ts';
+import type { EventData, EventType, SagaEvent } from '#libs/contracts/events.ts';
 import type { Order } from '#libs/contracts/orders.ts';
+import { storedEventsPrefix } from '#libs/nats/streams.ts';
 
 export type End = Pick<Order, 'status' | 'reason' | 'endedAt'>;
 
@@ -21,7 +22,7 @@ export function createWaiters(connection: NatsConnection, onTrouble: (error: unk
   const waiting = new Map<string, (end: End | undefined) => void>();
 
   const listen = (
-    subject: string,
+    type: EventType,
     status: Order['status'],
     reasonOf: (event: SagaEvent) => string | null,
   ) => {
@@ -34,7 +35,7 @@ export function createWaiters(connection: NatsConnection, onTrouble: (error: unk
         waiting.get(event.subject)?.({ status, reason: reasonOf(event), endedAt: event.time });
       }
     };
-    connection.subscribe(subject, { callback });
+    connection.subscribe(`${storedEventsPrefix}.${type}`, { callback });
   };
   listen('order.dispatched', 'DISPATCHED', () => null);
   listen('order.cancelled', 'CANCELLED', ({ data }) => (data as EventData<'order.cancelled'>).reason);

@@ -142,16 +142,21 @@ built(`In what is built ${by} a defect is found:`, () => {
     ]);
   });
 
-  test('an autoscaler without a target, of another consumer, of another stream', () => {
+  test('an autoscaler without a target, of another consumer, stream or account', () => {
     const planted = manifests();
     const { spec } = named<IScaledObject>(planted, 'ScaledObject', 'order');
-    Object.assign(spec.triggers[0]?.metadata ?? {}, { consumer: 'payment', stream: 'EVENT' });
+    Object.assign(spec.triggers[0]?.metadata ?? {}, {
+      account: '$G',
+      consumer: 'payment',
+      stream: 'EVENT',
+    });
     Object.assign(named<IScaledObject>(planted, 'ScaledObject', 'logistics').spec.scaleTargetRef, {
       name: 'x',
     });
     expect(targetFlaws(planted)).toEqual([
       'logistics scales x',
       'logistics: logistics is not the consumer of x',
+      'order: the account is DATA, not $G',
       'order: the stream is EVENTS, not EVENT',
       'order: payment is not the consumer of order',
     ]);

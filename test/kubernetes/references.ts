@@ -9,6 +9,7 @@ import type { IContainer, IPodSpec, IService } from 'kubernetes-models/v1';
 import { eventStream } from '#libs/nats/streams.ts';
 import { brokerSecrets, otherSecrets } from '../../infra/kubernetes/secrets.ts';
 import consumers from '../../infra/nats/consumers.json' with { type: 'json' };
+import { streamAccount } from '../../infra/nats/users.ts';
 import { type Manifest, ofKind } from './manifests.ts';
 
 type Flaws = (manifests: readonly Manifest[]) => string[];
@@ -164,8 +165,11 @@ export const targetFlaws: Flaws = (manifests) => {
 
 function lagFlaws({ metadata, spec }: Manifest & IScaledObject): string[] {
   const lag = spec.triggers.find(({ type }) => type === 'nats-jetstream')?.metadata ?? {};
-  const { stream, consumer = '' } = lag as Record<string, string>;
+  const { account, stream, consumer = '' } = lag as Record<string, string>;
   return [
+    ...(account === streamAccount
+      ? []
+      : [`${metadata.name}: the account is ${streamAccount}, not ${account}`]),
     ...(stream === eventStream ? [] : [`${metadata.name}: the stream is ${eventStream}, not ${stream}`]),
     ...(consumer in consumers && consumer === spec.scaleTargetRef.name
       ? []

@@ -1,8 +1,8 @@
 /** What a user of the broker is let do, found out by doing it: the broker itself answers, not our table. */
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
-import { type EventType, eventTypeNames, eventTypes, serviceNames } from '#libs/contracts/events.ts';
+import { eventTypeNames, eventTypes, serviceNames } from '#libs/contracts/events.ts';
 import { inboxPrefixOf, readNatsUrl } from '#libs/nats/address.ts';
-import { activeFaultsSubject, faultsSubject } from '#libs/nats/streams.ts';
+import { activeFaultsSubject, faultsSubject, storedEventsPrefix } from '#libs/nats/streams.ts';
 import { brokerUsers } from '../../infra/nats/users.ts';
 
 export type Attempt = { may: 'publish' | 'subscribe'; subject: string };
@@ -56,12 +56,11 @@ const forEverybody: readonly Attempt[] = [
       `${api}.CONSUMER.LIST.${stream}`,
       `${api}.STREAM.LEADER.STEPDOWN.${stream}`,
     ]),
-    `${api}.STREAM.MSG.GET.EVENTS`,
     `${api}.STREAM.CREATE.MINE`,
     `${api}.STREAM.LIST`,
     `${api}.META.LEADER.STEPDOWN`,
     `${api}.SERVER.REMOVE`,
-    ...['DEAD_LETTERS', 'KV_faults'].map((stream) => `${api}.CONSUMER.CREATE.${stream}.spy`),
+    ...streams.map((stream) => `${api}.CONSUMER.CREATE.${stream}.spy`),
     ...serviceNames.flatMap((name) => [
       ...['CREATE', 'DELETE', 'PAUSE', 'RESET', 'UNPIN', 'LEADER.STEPDOWN'].map(
         (verb) => `${api}.CONSUMER.${verb}.EVENTS.${name}`,
@@ -104,10 +103,11 @@ export function foreignTo(user: string): Attempt[] {
       `$JS.ACK._.hash.EVENTS.${name}.1.1.1.1.0`,
     ]),
     ...others.map((name) => `${inboxPrefixOf(name)}.x`),
-    ...(user === 'gateway' ? [] : [activeFaultsSubject, `${api}.STREAM.INFO.EVENTS`]),
+    ...(user === 'gateway' ? [] : forGateway),
   ];
   const heard = [
-    ...eventTypeNames.filter((type) => user !== 'gateway' || !heardByGateway.includes(type)),
+    ...eventTypeNames,
+    ...(user === 'gateway' ? [] : [`${storedEventsPrefix}.>`]),
     ...others.map((name) => `${inboxPrefixOf(name)}.>`),
   ];
   return [
@@ -117,7 +117,12 @@ export function foreignTo(user: string): Attempt[] {
   ];
 }
 
-const heardByGateway: readonly EventType[] = ['order.dispatched', 'order.cancelled'];
+const forGateway = [
+  activeFaultsSubject,
+  ...['EVENTS', 'DEAD_LETTERS'].flatMap((stream) =>
+    ['INFO', 'MSG.GET'].map((verb) => `${api}.STREAM.${verb}.${stream}`),
+  ),
+];
 
 /** What no process may do where faults are off. */
 export const faultAttempts: readonly Attempt[] = [

@@ -1,10 +1,12 @@
-/** The stream of events as an admin, or the gateway, reads it. */
+/** The stream of events as admin reads it. */
 import { DeliverPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
-import { parseEvent, type SagaEvent } from '#libs/contracts/events.ts';
 import { deadLetterStream, eventStream, faultStream } from '#libs/nats/streams.ts';
 import { someEvent } from './events.ts';
 import { eventually } from './eventually.ts';
+
+/** After the last of what was asked. */
+const answeredWithinMs = 300;
 
 type Stored = { seq: number; subject: string; body: string };
 
@@ -20,8 +22,6 @@ export async function openStream(connection: NatsConnection) {
     },
     purge: () => manager.streams.purge(eventStream),
     consumer: (name: string) => manager.consumers.info(eventStream, name),
-    /** Of the bucket of faults. */
-    allowDirectReads: () => manager.streams.update(faultStream, { allow_direct: true }),
     /** Configurations of all streams and consumers. */
     async everything() {
       const names = [eventStream, deadLetterStream, faultStream];
@@ -44,15 +44,6 @@ export async function openStream(connection: NatsConnection) {
       }
       return found;
     },
-    /** As a service reads a message: what no schema accepts, or came on another subject, is none. */
-    eventsIn(subject: string, body: string): SagaEvent[] {
-      const batch: unknown = JSON.parse(body);
-      if (!Array.isArray(batch)) return [];
-      return batch.flatMap((candidate) => {
-        const parsed = parseEvent(candidate);
-        return parsed.ok && parsed.event.type === subject ? [parsed.event] : [];
-      });
-    },
     async deadLetters(): Promise<string[]> {
       const { state } = await manager.streams.info(deadLetterStream);
       const stored = await manager.streams.getMessage(deadLetterStream, { seq: state.last_seq });
@@ -61,25 +52,21 @@ export async function openStream(connection: NatsConnection) {
   };
 }
 
-/** Has the broker send its answers to the subject of another's event; tells what the stream took in of it. */
-export async function forgeByAnswers(order: NatsConnection, stream: Stream) {
+/** Has the broker send its answers to the subject of another's event; tells how many the stream took in. */
+export async function forgeByAnswers(order: NatsConnection, stream: Stream): Promise<number> {
   const from = (await stream.state()).lastSequence + 1;
-  const forgery = someEvent('inventory.reserved');
   const own = { ...someEvent('order.confirmed'), type: 'inventory.reserved' };
-  const key = '$KV.faults.hits.x';
   for (const [subject, body] of [
     ['$JS.API.CONSUMER.MSG.NEXT.EVENTS.order', JSON.stringify({ batch: 10, expires: 1_000_000_000 })],
     ['order.confirmed', JSON.stringify([own])],
-    [key, JSON.stringify([forgery])],
-    ['$JS.API.STREAM.MSG.GET.KV_faults', JSON.stringify({ last_by_subj: key })],
-    [`$JS.API.DIRECT.GET.KV_faults.${key}`, ''],
+    ['$KV.faults.hits.x', JSON.stringify([own])],
+    ['$JS.API.STREAM.MSG.GET.KV_faults', JSON.stringify({ seq: 1 })],
   ] as const) {
     order.publish(subject, body, { reply: 'inventory.reserved' });
     await order.flush();
   }
-  await eventually('all is stored', async () => (await stream.state()).lastSequence >= from + 3);
+  await eventually('its own event is stored', async () => (await stream.state()).lastSequence >= from);
+  await new Promise((resolve) => setTimeout(resolve, answeredWithinMs));
   const stored = await stream.messagesFrom(from);
-  const noise = stored.filter(({ subject }) => subject === 'inventory.reserved').length;
-  const events = stored.flatMap(({ subject, body }) => stream.eventsIn(subject, body));
-  return { noise, forged: events.filter(({ type }) => type === 'inventory.reserved') };
+  return stored.filter(({ subject }) => subject === 'inventory.reserved').length;
 }

@@ -7,7 +7,7 @@ import { delimiter, join } from 'node:path';
 import { isOk } from '#lab/nats.ts';
 import { findBroker } from '#lab/nats-binary.ts';
 import { repository } from '#lab/topology.ts';
-import { adminName, brokerUsers, passwordVariable } from '../../infra/nats/users.ts';
+import { adminName, brokerUsers, passwordVariable, streamAccount } from '../../infra/nats/users.ts';
 import { eventually } from './eventually.ts';
 import { ended } from './unsafe-broker.ts';
 
@@ -42,6 +42,15 @@ export async function brokerVariants(): Promise<BrokerVariant[]> {
 /** A file of users as it is generated. */
 export const usersOf = (file: 'users.conf' | 'users-faults.conf'): string =>
   readFileSync(join(repository, 'infra/nats', file), 'utf8');
+
+/** The same with one more subject imported by an account, which no row gives its user. */
+export function alsoImporting(users: string, account: string, subject: string): string {
+  const shared = `{ service: { account: ${streamAccount}, subject: ${JSON.stringify(subject)} } }`;
+  const exported = `{ service: ${JSON.stringify(subject)}, accounts: [${account}] }`;
+  return users
+    .replace(new RegExp(`^  ${account} \\{[^]*?imports: \\[`, 'm'), `$&\n      ${shared}`)
+    .replace('exports: [', `$&\n      ${exported}`);
+}
 
 export async function startBroker(
   binary: string,
