@@ -4,7 +4,7 @@ import type { IDeployment } from 'kubernetes-models/apps/v1';
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
 import type { IContainer, IService } from 'kubernetes-models/v1';
 import { describe, expect, test } from 'vitest';
-import { brokerSecrets, otherSecrets } from '../../infra/kubernetes/secrets.ts';
+import { allSecrets, brokerSecrets } from '../../infra/kubernetes/secrets.ts';
 import { environmentFlaws, environmentOf } from './environment.ts';
 import { limitFlaws } from './limits.ts';
 import { build, kustomize, type Manifest, named, plainFiles } from './manifests.ts';
@@ -33,9 +33,10 @@ describe('Every file', () => {
   });
 
   test('with secrets fits as well, and no two runs make the same ones', () => {
-    const secrets = [...brokerSecrets(), ...otherSecrets()];
+    const secrets = allSecrets();
     expect(schemaFlaws(secrets)).toEqual([]);
-    expect(brokerSecrets()[0]?.stringData).not.toEqual(secrets[0]?.stringData);
+    expect(secrets).toHaveLength(new Set(secrets.map(({ metadata }) => metadata.name)).size);
+    expect(brokerSecrets()[0]?.stringData).not.toEqual(brokerSecrets()[0]?.stringData);
   });
 });
 
