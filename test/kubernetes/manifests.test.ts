@@ -3,7 +3,7 @@ import type { IScaledObject } from '@kubernetes-models/keda/keda.sh/v1alpha1';
 import type { IDeployment } from 'kubernetes-models/apps/v1';
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
 import type { IContainer, IService } from 'kubernetes-models/v1';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { allSecrets, brokerSecrets } from '../../infra/kubernetes/secrets.ts';
 import { environmentFlaws, environmentOf } from './environment.ts';
 import { limitFlaws } from './limits.ts';
@@ -11,6 +11,10 @@ import { build, kustomize, type Manifest, named, plainFiles } from './manifests.
 import { networkFlaws } from './network.ts';
 import { addressFlaws, secretFlaws, selectorFlaws, targetFlaws } from './references.ts';
 import { schemaFlaws, withoutSchema } from './schemas.ts';
+
+/** The compiler reads all types of Kubernetes: a second alone, and many beside other tests. */
+const compileMsMax = 60_000;
+vi.setConfig({ testTimeout: compileMsMax });
 
 const ways = ['base', 'overlays/trial', 'overlays/production'];
 const needed = 'needs kustomize on the PATH or in the cache, or kubectl';
@@ -61,7 +65,7 @@ built.each(ways)(`%s, built ${by}`, (way) => {
     expect(environmentFlaws(build(way))).toEqual([]);
   });
 
-  test('has room for as many replicas as may be started', () => {
+  test('has room, and memory, for as many replicas as may be started', () => {
     expect(limitFlaws(build(way))).toEqual([]);
   });
 
@@ -177,10 +181,15 @@ built(`In what is built ${by} a defect is found:`, () => {
     );
   });
 
-  test('too few connections for the replicas', () => {
+  test('too few connections for the replicas, and too little memory for the connections', () => {
     const planted = manifests();
     Object.assign(named<IScaledObject>(planted, 'ScaledObject', 'order').spec, { maxReplicaCount: 5 });
-    expect(limitFlaws(planted)).toEqual(['order-db: max_connections is below 420']);
+    const { resources } = named<ICluster>(planted, 'Cluster', 'payment-db').spec;
+    Object.assign(resources?.limits ?? {}, { memory: '512Mi' });
+    expect(limitFlaws(planted)).toEqual([
+      'order-db: max_connections is below 420',
+      'payment-db: memory in MB is below 1092',
+    ]);
   });
 
   test('an edge too many, and one too few', () => {
