@@ -4,6 +4,7 @@ import type { IDeployment } from 'kubernetes-models/apps/v1';
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
 import type { IContainer, IService } from 'kubernetes-models/v1';
 import { describe, expect, test, vi } from 'vitest';
+import { gatewayConfig } from '#services/console/config.ts';
 import { allSecrets, brokerSecrets } from '../../infra/kubernetes/secrets.ts';
 import { environmentFlaws, environmentOf } from './environment.ts';
 import { limitFlaws } from './limits.ts';
@@ -73,6 +74,14 @@ built.each(ways)(`%s, built ${by}`, (way) => {
     const manifests = build(way);
     expect(manifests.filter(({ kind }) => kind === 'Secret')).toEqual([]);
     expect(JSON.stringify(manifests)).not.toMatch(/:\/\/[^/@"]*:(?!\$\()[^/@"]+@/);
+  });
+});
+
+built(`The gateway of production, built ${by},`, () => {
+  test('trusts no proxy until somebody says which, in a variable that it reads', () => {
+    const environment = environmentOf(build('overlays/production'), 'gateway');
+    expect(Object.keys(environment)).toContain('TRUSTED_PROXIES');
+    expect(gatewayConfig.parse(environment).TRUSTED_PROXIES).toEqual([]);
   });
 });
 
