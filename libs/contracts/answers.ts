@@ -75,6 +75,15 @@ export const problem = z.object({
   errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
 });
 
+export const deadLettersQuery = z.strictObject({
+  cursor: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+});
+
+export const invariantsQuery = z.strictObject({
+  quiet: z.enum(['true', 'false']).default('false').describe('true: everything must be at its end by now'),
+});
+
 /** Of `GET /api/events`. */
 export const eventsQuery = z.strictObject({
   /** Only what is said about this order. */

@@ -92,6 +92,11 @@ export const listQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(200),
 });
 
+export const notificationListQuery = listQuery.extend({
+  orderId: z.uuid().optional(),
+  cursor: z.uuid().optional(),
+});
+
 export const wallet = z.object({ customerId: z.string(), balance: z.int().min(0) });
 export const stockItem = z.object({
   dishId: z.string(),
@@ -133,4 +138,6 @@ export const timelineItem = z.object({
 export type TimelineItem = z.output<typeof timelineItem>;
 
 export const orderParams = z.object({ orderId: z.uuid() });
+export const walletParams = z.object({ customerId: text(60) });
+export const dishParams = z.object({ dishId: text(60) });
 export const cancelBody = z.strictObject({ reason: text(120).optional() }).default({});

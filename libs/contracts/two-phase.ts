@@ -151,6 +151,7 @@ export const inDoubtItem = z.object({
 });
 export type InDoubtItem = z.output<typeof inDoubtItem>;
 
+export const gidParams = z.object({ gid: z.string().max(200) });
 export const resolveBody = z
   .strictObject({
     /** Forces the branch, whatever the decision log says or will say. */
