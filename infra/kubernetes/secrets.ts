@@ -36,7 +36,7 @@ export const routeSecrets = (): Secret[] => [
   secret('nats-routes', 'Opaque', { 'cluster.conf': clusterConfiguration(random()) }),
 ];
 
-export function otherSecrets(): Secret[] {
+function otherSecrets(): Secret[] {
   const auditors = labTopology.databases.map(({ name }) => ({
     ...secret(`${name}-db-auditor`, 'kubernetes.io/basic-auth', { username: 'auditor', password: random() }),
   }));

@@ -13,7 +13,7 @@ export const activeFault = fault.extend({
   hits: z.int().min(0),
 });
 
-export const faultPoint = z.object({
+const faultPoint = z.object({
   at: z.string(),
   actions: z.array(z.enum(faultActions)),
   shows: z.string(),

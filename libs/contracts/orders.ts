@@ -9,8 +9,8 @@ const isStorable = (value: string) => !value.includes('\0') && value.isWellForme
 export const text = (charsMax: number, charsMin = 1) =>
   z.string().min(charsMin).max(charsMax).refine(isStorable, 'holds a character that cannot be stored');
 
-export const quantityMax = 50;
-export const itemsMax = 20;
+const quantityMax = 50;
+const itemsMax = 20;
 
 export const items = z
   .array(z.object({ dishId: text(60), quantity: z.int().min(1).max(quantityMax) }))
@@ -120,7 +120,7 @@ export const notification = z.object({
   createdAt: z.iso.datetime(),
 });
 
-export const stepOutcomes = ['done', 'refused', 'empty', 'barred'] as const;
+const stepOutcomes = ['done', 'refused', 'empty', 'barred'] as const;
 
 /** One line of an order's story. `type` is null where a step said nothing (a notification, a bar). */
 export const timelineItem = z.object({

@@ -58,7 +58,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   return app;
 }
 
-export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
   const body = problem.toBody();
   return reply.code(body.status).type(problemContentType).send(JSON.stringify(body));
 }
