@@ -197,8 +197,7 @@ async function abort(
     ? log.decide(verdict)
     : log.noteAbort(verdict);
   const done = Promise.all([Promise.all(telling), noted]).then(([told]) => {
-    // Not before its spans are sent: of a transaction that is not ended, recovery tells them again.
-    if (told.every(Boolean)) return trace.sent.then(() => log.end({ transactionId }));
+    return close({ transactionId, trace }, told.every(Boolean), log);
   });
   afterwards(done, 'an abort is left to recovery');
   const isNoted = await noted.then(
@@ -233,7 +232,15 @@ async function tellCommit(
     await crashOrDelay(injector(), 'coordinator.after-first-commit', orders);
   } else if (first) others.unshift(first);
   told.push(...(await Promise.all(others.map(tell))));
-  if (!told.every(Boolean)) return;
-  const noted = trace.sent.then(() => log.end({ transactionId }));
-  afterwards(noted, 'an end is noted again by recovery');
+  afterwards(close({ transactionId, trace }, told.every(Boolean), log), 'an end is noted again by recovery');
+}
+
+/** Not before its spans are sent: of a transaction of which neither is noted, recovery tells them again. */
+async function close(
+  { transactionId, trace }: Pick<Under, 'transactionId' | 'trace'>,
+  isEnded: boolean,
+  log: DecisionLog,
+): Promise<void> {
+  await trace.sent;
+  await (isEnded ? log.end({ transactionId }) : log.noteTraced({ transactionId }));
 }
