@@ -3,19 +3,28 @@
  * with 1 when one is stale. `--docs <directory>` compares or writes the documents somewhere else.
  */
 import { parseArgs } from 'node:util';
-import { brokerFiles, staleDocuments, writeDocuments } from './generate/documents.ts';
+import {
+  brokerFiles,
+  documents,
+  monitoringFiles,
+  staleDocuments,
+  writeDocuments,
+} from './generate/documents.ts';
 import { driftedServices, generateMigrations } from './generate/migrations.ts';
 
 const { values } = parseArgs({
   options: { check: { type: 'boolean', default: false }, docs: { type: 'string', default: 'docs' } },
 });
-const brokerDirectory = 'infra/nats';
-process.exitCode = values.check ? await check(values.docs) : await write(values.docs);
+const generated = [
+  { directory: values.docs, made: documents },
+  { directory: 'infra/nats', made: brokerFiles },
+  { directory: 'infra/kubernetes/components/monitoring', made: monitoringFiles },
+];
+process.exitCode = values.check ? await check() : await write();
 
-async function check(docs: string): Promise<number> {
+async function check(): Promise<number> {
   const stale = [
-    ...staleDocuments(docs),
-    ...staleDocuments(brokerDirectory, brokerFiles),
+    ...generated.flatMap(({ directory, made }) => staleDocuments(directory, made)),
     ...(await driftedServices()).map((service) => `services/${service}/migrations`),
   ];
   for (const file of stale) console.error(`${file} is stale`);
@@ -23,8 +32,8 @@ async function check(docs: string): Promise<number> {
   return stale.length > 0 ? 1 : 0;
 }
 
-async function write(docs: string): Promise<number> {
-  const written = [...writeDocuments(docs), ...writeDocuments(brokerDirectory, brokerFiles)];
+async function write(): Promise<number> {
+  const written = generated.flatMap(({ directory, made }) => writeDocuments(directory, made));
   for (const file of written) console.log(`${file} is written`);
   for (const service of await driftedServices()) {
     generateMigrations(service);

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { NatsConnection } from '@nats-io/transport-node';
@@ -69,6 +69,19 @@ describe('The generated files', () => {
 const isSnapshot = (name: string) => name.endsWith('_snapshot.json');
 
 describe('The rows of the API', () => {
+  test('name schemas that stand once, where the routes take them from too', () => {
+    const rows = readFileSync(join(repository, 'libs/contracts/api.ts'), 'utf8').split('\n');
+    const taken = rows.filter((line) => /^ +(query|params): /.test(line));
+    expect(taken.length).toBeGreaterThan(10);
+    expect(taken.filter((line) => !/: (answers\.)?\w+,$/.test(line))).toEqual([]);
+    // The coordinator's routes are none of the public API; a configuration is the process's own.
+    const patterns = ['services/*/routes.ts', 'services/console/*.ts'];
+    const own = globSync(patterns, { cwd: repository }).filter((file) => {
+      return readFileSync(join(repository, file), 'utf8').includes("from 'zod'");
+    });
+    expect(own.sort()).toEqual(['services/console/config.ts', 'services/coordinator/routes.ts']);
+  });
+
   test('are exactly the routes that the gateway serves', async () => {
     const served = new Set<string>();
     const unused = async () => ({ ready: true, detail: {} });

@@ -8,6 +8,7 @@ import { consumersJson } from './consumers.ts';
 import { faultPointsPage } from './fault-points.ts';
 import { openApi } from './openapi.ts';
 import { problemsPage } from './problems.ts';
+import { prometheusRule } from './prometheus-rule.ts';
 
 const json = (document: unknown): string => `${JSON.stringify(document, null, 2)}\n`;
 
@@ -28,6 +29,8 @@ export const brokerFiles: readonly Made[] = [
   { name: 'users-faults.conf', make: () => usersConf(true) },
   { name: 'consumers.json', make: consumersJson },
 ];
+
+export const monitoringFiles: readonly Made[] = [{ name: 'alerts.yaml', make: prometheusRule }];
 
 /** The paths of those that are missing or differ. */
 export function staleDocuments(directory: string, made = documents): string[] {

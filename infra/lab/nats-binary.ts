@@ -23,7 +23,7 @@ export type BrokerSearch = {
 type Finder = { name: string; find: (search: BrokerSearch, cached: string) => Promise<string | undefined> };
 
 /** `sync_interval: always`, without which an acknowledged message can be lost in a power cut, came with 2.10. */
-export const versionMin = [2, 10] as const;
+const versionMin = [2, 10] as const;
 const versionWithinMs = 5_000;
 const run = promisify(execFile);
 

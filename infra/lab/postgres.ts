@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { systemCode } from './errors.ts';
 import { postgresBinary } from './postgres-install.ts';
+import { connectionsFor, preparedFor } from './postgres-limits.ts';
 import { ensureDatabase, type Passwords, superuser } from './postgres-roles.ts';
 import { endProcess } from './process.ts';
 import { postgresProcesses } from './process-table.ts';
@@ -36,17 +37,10 @@ const settings = {
   log_timezone: 'UTC',
 } as const;
 
-/** What one process of a service may open at most, in all its pools (libs/service/start.ts, two-phase.ts): 56. */
-const connectionsPerClient = 60;
-/** For the checkers of the gateways, the benchmark, and people. */
-const connectionsForOthers = 60;
-/** Twice what one coordinator has under way at once. */
-const preparedPerCoordinator = 128;
-
 /** What every replica of a service, and of the coordinator, adds to. */
 const limits = (clients: number) => ({
-  max_connections: String(connectionsForOthers + connectionsPerClient * clients),
-  max_prepared_transactions: String(preparedPerCoordinator * clients),
+  max_connections: String(connectionsFor(clients)),
+  max_prepared_transactions: String(preparedFor(clients)),
 });
 
 export function databaseServer(

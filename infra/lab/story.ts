@@ -2,7 +2,7 @@
 import { endStatuses, type Order, type TimelineItem } from '#libs/contracts/orders.ts';
 import type { LabApi } from './api.ts';
 
-export const pollMs = 150;
+const pollMs = 150;
 /** After the end, listeners such as notification still write their lines. */
 const afterEndMs = 450;
 

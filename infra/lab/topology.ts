@@ -68,7 +68,7 @@ export const labTopology: Topology = {
 };
 
 /** Each further replica of a service, and each further node of the broker, has its ports so much higher. */
-export const replicaPortStep = 60;
+const replicaPortStep = 60;
 /** Of further gateways: the first one's port is the public one, and lies elsewhere. */
 const gatewayPortOffset = 7;
 
@@ -96,8 +96,7 @@ export function scaled(topology: Topology, replicas: number, natsNodes: number):
 }
 
 /** `order`, `order-2`, `order-3`, … */
-export const replicaName = (name: string, number: number): string =>
-  number === 1 ? name : `${name}-${number}`;
+const replicaName = (name: string, number: number): string => (number === 1 ? name : `${name}-${number}`);
 export const serviceOf = ({ name, replicaOf }: ServicePart): string => replicaOf ?? name;
 
 export type NatsNode = { name: string; port: number; monitorPort: number; routePort: number };

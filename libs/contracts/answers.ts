@@ -13,7 +13,7 @@ export const activeFault = fault.extend({
   hits: z.int().min(0),
 });
 
-export const faultPoint = z.object({
+const faultPoint = z.object({
   at: z.string(),
   actions: z.array(z.enum(faultActions)),
   shows: z.string(),
@@ -73,6 +73,15 @@ export const problem = z.object({
   /** What it is about: `/api/orders/…`, readable like any other order. */
   instance: z.string().optional(),
   errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+});
+
+export const deadLettersQuery = z.strictObject({
+  cursor: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+});
+
+export const invariantsQuery = z.strictObject({
+  quiet: z.enum(['true', 'false']).default('false').describe('true: everything must be at its end by now'),
 });
 
 /** Of `GET /api/events`. */

@@ -9,19 +9,21 @@ import * as answers from './answers.ts';
 import {
   cancelBody,
   courier,
+  dishParams,
   listOf,
   listQuery,
   notification,
+  notificationListQuery,
   order,
   orderListQuery,
   orderParams,
   placeOrderBody,
   stockItem,
-  text,
   wallet,
+  walletParams,
 } from './orders.ts';
 import type { ProblemCode } from './problems.ts';
-import { resolution, resolveBody } from './two-phase.ts';
+import { gidParams, resolution, resolveBody } from './two-phase.ts';
 
 export type ApiAnswer = {
   means: string;
@@ -201,7 +203,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/in-doubt/:gid/resolve',
     tag: 'observing',
     summary: 'End a branch in doubt: as the coordinator decides, or by force',
-    params: z.object({ gid: z.string().max(200) }),
+    params: gidParams,
     body: resolveBody,
     example: {},
     answers: { 200: { means: 'How it was ended, and by whom', schema: resolution } },
@@ -223,7 +225,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/wallets/:customerId',
     tag: 'resources',
     summary: "Read a customer's wallet",
-    params: z.object({ customerId: text(60) }),
+    params: walletParams,
     answers: { 200: { means: 'The wallet; amounts are paise', schema: wallet } },
     problems: ['invalid-request', 'not-found'],
   },
@@ -243,7 +245,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/stock/:dishId',
     tag: 'resources',
     summary: "Read a dish's stock",
-    params: z.object({ dishId: text(60) }),
+    params: dishParams,
     answers: { 200: { means: 'The dish', schema: stockItem } },
     problems: ['invalid-request', 'not-found'],
   },
@@ -263,7 +265,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/notifications',
     tag: 'resources',
     summary: 'List what customers were told, the newest first',
-    query: listQuery.extend({ orderId: z.uuid().optional(), cursor: z.uuid().optional() }),
+    query: notificationListQuery,
     answers: { 200: { means: 'A page of notifications', schema: components.NotificationList } },
     problems: ['invalid-request'],
   },
@@ -311,10 +313,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/dead-letters',
     tag: 'observing',
     summary: 'List what could not be handled, with the reason',
-    query: z.strictObject({
-      cursor: z.coerce.number().int().min(0).default(0),
-      limit: z.coerce.number().int().min(1).max(200).default(50),
-    }),
+    query: answers.deadLettersQuery,
     answers: {
       200: { means: 'A page of dead letters, the oldest first', schema: components.DeadLetterList },
     },
@@ -326,12 +325,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/invariants',
     tag: 'observing',
     summary: 'Check every invariant against all databases and the stream',
-    query: z.strictObject({
-      quiet: z
-        .enum(['true', 'false'])
-        .default('false')
-        .describe('true: everything must be at its end by now'),
-    }),
+    query: answers.invariantsQuery,
     answers: { 200: { means: 'Which rules hold, with the first violations', schema: components.Invariants } },
     problems: ['invalid-request'],
   },

@@ -74,7 +74,7 @@ export type SagaEvent<T extends EventType = EventType> = Omit<Envelope, 'type' |
 
 export type ParsedEvent = { ok: true; event: SagaEvent } | { ok: false; reason: string };
 
-export function isEventType(type: string): type is EventType {
+function isEventType(type: string): type is EventType {
   return Object.hasOwn(eventTypes, type);
 }
 

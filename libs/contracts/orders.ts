@@ -9,8 +9,8 @@ const isStorable = (value: string) => !value.includes('\0') && value.isWellForme
 export const text = (charsMax: number, charsMin = 1) =>
   z.string().min(charsMin).max(charsMax).refine(isStorable, 'holds a character that cannot be stored');
 
-export const quantityMax = 50;
-export const itemsMax = 20;
+const quantityMax = 50;
+const itemsMax = 20;
 
 export const items = z
   .array(z.object({ dishId: text(60), quantity: z.int().min(1).max(quantityMax) }))
@@ -92,6 +92,11 @@ export const listQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1000).default(200),
 });
 
+export const notificationListQuery = listQuery.extend({
+  orderId: z.uuid().optional(),
+  cursor: z.uuid().optional(),
+});
+
 export const wallet = z.object({ customerId: z.string(), balance: z.int().min(0) });
 export const stockItem = z.object({
   dishId: z.string(),
@@ -115,7 +120,7 @@ export const notification = z.object({
   createdAt: z.iso.datetime(),
 });
 
-export const stepOutcomes = ['done', 'refused', 'empty', 'barred'] as const;
+const stepOutcomes = ['done', 'refused', 'empty', 'barred'] as const;
 
 /** One line of an order's story. `type` is null where a step said nothing (a notification, a bar). */
 export const timelineItem = z.object({
@@ -133,4 +138,6 @@ export const timelineItem = z.object({
 export type TimelineItem = z.output<typeof timelineItem>;
 
 export const orderParams = z.object({ orderId: z.uuid() });
+export const walletParams = z.object({ customerId: text(60) });
+export const dishParams = z.object({ dishId: text(60) });
 export const cancelBody = z.strictObject({ reason: text(120).optional() }).default({});

@@ -43,7 +43,7 @@ const reason = z.string().max(200);
 export const branchOrdersMax = 100;
 
 /** One order as every participant is told it: parsed, priced and stamped by the coordinator. */
-export const branchOrder = z.strictObject({
+const branchOrder = z.strictObject({
   orderId: z.uuid(),
   /** The cause that the journal entries name; new for every order and attempt. */
   commandId: z.uuid(),
@@ -64,20 +64,20 @@ export type BranchOrder = z.output<typeof branchOrder>;
  * participant refused, and prepares what stands. With `thenPrepare` both happen in one round trip, unless the
  * participant itself refuses: then it rolls back and votes no.
  */
-export const performCommand = z.strictObject({
+const performCommand = z.strictObject({
   transactionId,
   orders: z.array(branchOrder).min(1).max(branchOrdersMax),
   thenPrepare: z.boolean(),
 });
 export type PerformCommand = z.output<typeof performCommand>;
 
-export const prepareCommand = z.strictObject({
+const prepareCommand = z.strictObject({
   transactionId,
   undo: z.array(z.strictObject({ orderId: z.uuid(), reason })).max(branchOrdersMax),
 });
 export type PrepareCommand = z.output<typeof prepareCommand>;
 
-export const endCommand = z.strictObject({ transactionId });
+const endCommand = z.strictObject({ transactionId });
 export type EndCommand = z.output<typeof endCommand>;
 
 const many = <T extends z.ZodType>(command: T) =>
@@ -151,6 +151,7 @@ export const inDoubtItem = z.object({
 });
 export type InDoubtItem = z.output<typeof inDoubtItem>;
 
+export const gidParams = z.object({ gid: z.string().max(200) });
 export const resolveBody = z
   .strictObject({
     /** Forces the branch, whatever the decision log says or will say. */

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { faultActions, text } from '#libs/contracts/orders.ts';
 
-export const faultScope = z.strictObject({
+const faultScope = z.strictObject({
   orderId: z.uuid().optional(),
   customerId: text(60, 0).optional(),
   dishId: text(60, 0).optional(),

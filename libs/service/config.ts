@@ -65,7 +65,7 @@ export function readConfig<Schema extends z.ZodObject>(schema: Schema): z.output
  * The environment with the contents of the files that it names. White space around a content is not part of it,
  * and an empty file is as good as none: that is how a deployment switches off what a file would switch on.
  */
-export function readFiles(environment: NodeJS.ProcessEnv, names: readonly string[]) {
+function readFiles(environment: NodeJS.ProcessEnv, names: readonly string[]) {
   const values = { ...environment };
   const flaws: string[] = [];
   for (const name of names) {

@@ -4,6 +4,7 @@ import Fastify, {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  LogController,
 } from 'fastify';
 import type { z } from 'zod';
 import { type FieldError, Problem, type ProblemCode, problemContentType } from '#libs/contracts/problems.ts';
@@ -26,7 +27,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   const { logger, health, metrics, connectionsMax, trustedProxies } = options;
   const app = Fastify({
     loggerInstance: logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     ...httpLimits,
     trustProxy: trustedProxies ?? false,
     // A stop begins here, while all behind it is still there: what comes on an open connection is served, and closes it.
@@ -57,7 +58,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   return app;
 }
 
-export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
   const body = problem.toBody();
   return reply.code(body.status).type(problemContentType).send(JSON.stringify(body));
 }

@@ -11,7 +11,7 @@ const withinMs = 1_000;
 export type Look = () => Promise<void>;
 
 /** `set` is given the values, or undefined when they are not known. One read at a time, however long it takes. */
-export function createLook<Values>(options: {
+function createLook<Values>(options: {
   read(): Promise<Values>;
   set(values: Values | undefined): void;
   onFailed(): void;
@@ -45,7 +45,7 @@ export function createLook<Values>(options: {
 type Row<Name extends string> = Partial<Record<Name, number | null>>;
 
 /** Gauges without labels that come and go with what is known. A null is missing on the page. */
-export function createGauges<Name extends string>(registry: Registry, help: Record<Name, string>) {
+function createGauges<Name extends string>(registry: Registry, help: Record<Name, string>) {
   const names = Object.keys(help) as Name[];
   const gauges = names.map((name) => new Gauge({ name, help: help[name], registers: [registry] }));
   const set = (values: Row<Name> | undefined): void => {

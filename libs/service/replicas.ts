@@ -31,7 +31,7 @@ export type Replicas = {
   /**
    * In the order in which to try them for this key: rendezvous hashing (Thaler & Ravishankar 1998), so that everybody
    * who asks for a key asks the same replica while it lives, and nobody has to remember which. One that joined after
-   * `bornAt` comes last: it cannot know what was begun before.
+   * `bornAt`, or was away then or since, comes last, also when it is back: it cannot know what was begun meanwhile.
    */
   of(key: string, bornAt?: number): readonly Replica[];
   /** Makes the call at the first of these that is there; at the next when it failed and `repeat` allows it. */
@@ -128,7 +128,9 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       const now = Date.now();
       const weights = new Map(members.map((member) => [member, hash('sha1', `${member.origin} ${key}`)]));
       const ranked = members.toSorted((a, b) => ((weights.get(a) ?? '') < (weights.get(b) ?? '') ? -1 : 1));
-      return inOrder(ranked, ({ goneUntil, joinedAt }) => (goneUntil > now ? 2 : joinedAt > bornAt ? 1 : 0));
+      return inOrder(ranked, ({ goneUntil, joinedAt }) => {
+        return goneUntil > now ? 2 : Math.max(goneUntil, joinedAt) > bornAt ? 1 : 0;
+      });
     },
 
     async inTurn(candidates, repeat, call) {

@@ -11,7 +11,7 @@ import { isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
 import type { Cause, Reaction } from './reaction.ts';
 import type { Item } from './saga-driver.ts';
 
-export const attemptsMax = 8;
+const attemptsMax = 8;
 const retryMsMin = 100;
 const retryMsMax = 10_000;
 

@@ -7,7 +7,7 @@ import type { Item } from './saga-driver.ts';
 import { type Row, rowsOf } from './shared-rows.ts';
 
 /** A person is told after this; how often it is then asked again is the business of who asked. */
-export const impatientMs = 1_000;
+const impatientMs = 1_000;
 
 export type Lane = {
   name: string;

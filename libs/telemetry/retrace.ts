@@ -47,7 +47,7 @@ function retraceEvent(service: ServiceName, reactions: readonly Reaction[], even
 }
 
 /** Of a span that is told by another process than the one that lived it. */
-export function endAsLost(span: Span, endedMs?: number): void {
+function endAsLost(span: Span, endedMs?: number): void {
   span.setStatus({ code: SpanStatusCode.ERROR, message: lost });
   span.end(endedMs);
 }

@@ -1,18 +1,13 @@
 /** What could not be handled, with the reason: read from the dead-letter stream, without consuming it. */
 import { jetstreamManager, type StoredMsg } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
-import { z } from 'zod';
+import { deadLettersQuery } from '#libs/contracts/answers.ts';
 import { deadLetterStream } from '#libs/nats/streams.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
 
-const query = z.strictObject({
-  cursor: z.coerce.number().int().min(0).default(0),
-  limit: z.coerce.number().int().min(1).max(200).default(50),
-});
-
 export function deadLetterRoutes(app: FastifyInstance, connection: NatsConnection): void {
   app.get('/api/dead-letters', async (request) => {
-    const { cursor, limit } = parse(query, request.query);
+    const { cursor, limit } = parse(deadLettersQuery, request.query);
     const manager = await jetstreamManager(connection, { checkAPI: false });
     const { state } = await manager.streams.info(deadLetterStream);
     const items: ReturnType<typeof toDeadLetter>[] = [];

@@ -1,8 +1,8 @@
 /** What stands prepared and waits for a decision, over all participants; and the two ways to end the wait. */
-import { z } from 'zod';
 import { Problem } from '#libs/contracts/problems.ts';
 import {
   type Decision,
+  gidParams,
   type InDoubtItem,
   inquiryAnswer,
   type ParticipantName,
@@ -18,8 +18,6 @@ import type { Upstreams } from './pass-on.ts';
 
 /** People look at this when something stands still: whoever does is left out, or told so. */
 const withinMs = 4_000;
-
-const gidParams = z.object({ gid: z.string().max(200) });
 
 export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config: GatewayConfig): void {
   const read = async <Answer>(service: ParticipantName | 'coordinator', path: string, body?: object) => {

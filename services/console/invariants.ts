@@ -1,16 +1,11 @@
 /** The checker over HTTP. One check at a time: who asks meanwhile gets the answer of the one under way. */
 import type { NatsConnection } from '@nats-io/transport-node';
-import { z } from 'zod';
 import { checkInvariants, type Invariants } from '#libs/checker/check.ts';
 import type { AuditUrls } from '#libs/checker/facts.ts';
+import { invariantsQuery } from '#libs/contracts/answers.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
 import type { GatewayConfig } from './config.ts';
-
-const query = z.strictObject({
-  /** `true`: everything must be at its end by now. */
-  quiet: z.enum(['true', 'false']).default('false'),
-});
 
 export function invariantRoutes(
   app: FastifyInstance,
@@ -21,7 +16,7 @@ export function invariantRoutes(
   const underWay = new Map<string, Promise<Invariants>>();
 
   app.get('/api/invariants', async (request) => {
-    const { quiet } = parse(query, request.query);
+    const { quiet } = parse(invariantsQuery, request.query);
     if (!urls) throw new Problem('service-unavailable', 'the checker has no access to the databases');
     let check = underWay.get(quiet);
     if (!check) {

@@ -26,6 +26,7 @@ export type OpenTransaction = Begun & {
   participants: string[];
   coordinator: string;
   decision: Decision | null;
+  decidedAt: Date | null;
 };
 
 const batchMax = 200;
@@ -97,6 +98,18 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
     return new Map();
   });
 
+  const noteTraced = gathered<{ transactionId: string }, void>(async (traced) => {
+    await unsynced.query({
+      name: 'note-traced',
+      text: `update transactions set orders = (
+          select jsonb_agg(one || '{"traced": true}' order by place)
+          from jsonb_array_elements(orders) with ordinality as each (one, place))
+        where transaction_id = any($1::uuid[]) and ended_at is null`,
+      values: [traced.map(({ transactionId }) => transactionId)],
+    });
+    return new Map();
+  });
+
   return {
     begin,
     /** Durable when it resolves; gives the decision that stands, which may be another's. */
@@ -105,6 +118,8 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
     noteAbort: decideIn(unsynced),
     read,
     end,
+    /** Its spans are sent, and somebody has not acknowledged: recovery is not to tell them again. */
+    noteTraced,
     /** What is not known to be ended, the oldest first. */
     async open(beganBefore: Date, limit: number): Promise<OpenTransaction[]> {
       const { rows } = await synced.query<OpenTransaction>({
@@ -151,7 +166,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
 }
 
 const openColumns = `transaction_id as "transactionId", orders, participants, coordinator,
-  began_at as "beganAt", decision`;
+  began_at as "beganAt", decision, decided_at as "decidedAt"`;
 
 const decideText = `
   with decided as (

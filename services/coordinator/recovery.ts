@@ -19,7 +19,9 @@ const everyMs = 1_000;
 /** Younger ones are told by whoever runs them. */
 const leaveAloneMs = 2_000;
 /** Above everything that a living coordinator may wait for before it decides. */
-export const undecidedMsMax = 20_000;
+const undecidedMsMax = 20_000;
+/** Since its decision: above what a living coordinator may wait for until it has told it, and its spans are sent. */
+const leaseMs = 15_000;
 const transactionsMax = 200;
 const forgetEveryTicks = 60;
 const forgetMax = 2_000;
@@ -33,15 +35,20 @@ export type RecoveryOptions = {
   coordinator: string;
   onRecovered(decision: Decision): void;
   onTrouble(error: unknown, what: string): void;
+  /** Injected by tests. */
+  retrace?: typeof retraceTransaction;
 };
 
 export type Recovery = ReturnType<typeof createRecovery>;
 
 export function createRecovery(options: RecoveryOptions) {
   const { log, participants, running, coordinator, onRecovered, onTrouble } = options;
+  const { retrace = retraceTransaction } = options;
   const startedAt = Date.now();
   /** Whose spans have been told again: the participants may have to be told several times. */
   const retold = new Set<string>();
+  /** What every participant has acknowledged, and another coordinator is left to end. */
+  const acknowledged = new Set<string>();
 
   /** Not by a living coordinator: either it was ours, in our last life, or its time is over. */
   const isAbandoned = ({ transactionId, beganAt, coordinator: owner }: OpenTransaction): boolean => {
@@ -59,20 +66,30 @@ export function createRecovery(options: RecoveryOptions) {
     return log.decide({ ...found, participants: participantNames, decision: 'abort', answers: [] });
   }
 
-  /** What this life of this coordinator ran, it traced itself. */
-  const isOfTheDead = ({ transactionId, beganAt, coordinator: owner }: OpenTransaction): boolean =>
-    !retold.has(transactionId) && (owner !== coordinator || beganAt.getTime() < startedAt);
+  /**
+   * Who sends its spans. Another coordinator does its own while it may live: told again beside it they would stand twice
+   * in the trace, once as lost. What this life of this one ran, it has traced itself.
+   */
+  function spansOf({ transactionId, orders, coordinator: owner, ...found }: OpenTransaction) {
+    const isTraced = orders.some(({ spanId, traced }) => spanId !== undefined && !traced);
+    if (!isTraced || retold.has(transactionId)) return 'sent';
+    if (owner === coordinator) return found.beganAt.getTime() < startedAt ? 'lost' : 'sent';
+    const since = (found.decidedAt ?? found.beganAt).getTime();
+    return Date.now() - since > leaseMs ? 'lost' : 'theirs';
+  }
 
   async function finish(found: OpenTransaction): Promise<void> {
     const { transactionId } = found;
+    const spans = spansOf(found);
+    if (spans === 'theirs' && acknowledged.has(transactionId)) return;
     const decision = found.decision ?? (await decisionOf(transactionId));
     if (!decision) return;
     const name = `recover: ${decision}`;
     const asked = found.participants.length > 0 ? found.participants : participantNames;
     const attributes = { 'two_phase.transaction_id': transactionId };
-    if (isOfTheDead(found)) {
+    if (spans === 'lost') {
       retold.add(transactionId);
-      retraceTransaction(found.orders, asked as ParticipantName[], attributes, found.beganAt);
+      retrace(found.orders, asked as ParticipantName[], attributes, found.beganAt);
     }
     const trace = traceTransaction(name, belowTransaction(found.orders), attributes);
     const told = await Promise.all(
@@ -90,9 +107,11 @@ export function createRecovery(options: RecoveryOptions) {
     );
     trace.end();
     if (told.includes('failed')) return;
+    acknowledged.add(transactionId);
+    // Ended by us, nobody would tell the spans of one that has died meanwhile.
+    if (spans === 'theirs') return;
     await trace.sent;
     await log.end({ transactionId });
-    retold.delete(transactionId);
     onRecovered(decision);
   }
 
@@ -103,10 +122,12 @@ export function createRecovery(options: RecoveryOptions) {
     async work() {
       const now = Date.now();
       const before = new Date(Math.max(startedAt, now - leaveAloneMs));
-      const open = (await log.open(before, transactionsMax)).filter(
-        (found) => !running.has(found.transactionId),
-      );
-      await Promise.all(open.map(finish));
+      const open = await log.open(before, transactionsMax);
+      const ids = new Set(open.map(({ transactionId }) => transactionId));
+      for (const noted of [retold, acknowledged]) {
+        for (const id of noted) if (!ids.has(id)) noted.delete(id);
+      }
+      await Promise.all(open.filter(({ transactionId }) => !running.has(transactionId)).map(finish));
       tick += 1;
       if (tick % forgetEveryTicks === 0) await log.forget(new Date(now - retentionMs), forgetMax);
     },
@@ -118,5 +139,13 @@ export function createRecovery(options: RecoveryOptions) {
 /** One that the log has never heard of: its age stands in its id. */
 function unknownTransaction(transactionId: string): OpenTransaction {
   const beganAt = new Date(beganAtOf(transactionId));
-  return { transactionId, orders: [], beganAt, participants: [], coordinator: '', decision: null };
+  return {
+    transactionId,
+    orders: [],
+    beganAt,
+    participants: [],
+    coordinator: '',
+    decision: null,
+    decidedAt: null,
+  };
 }

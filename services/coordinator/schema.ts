@@ -2,8 +2,11 @@ import { sql } from 'drizzle-orm';
 import { check, index, json, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core';
 import type { Order } from '#libs/contracts/orders.ts';
 
-/** Whose orders a transaction is about, with the trace that each of them belongs to, and its span there. */
-export type TransactionOrder = { orderId: string; traceparent: string; spanId?: string };
+/**
+ * Whose orders a transaction is about, with the trace that each of them belongs to, and its span there. `traced`: its
+ * spans are sent, though it is not ended yet.
+ */
+export type TransactionOrder = { orderId: string; traceparent: string; spanId?: string; traced?: true };
 
 /**
  * The decision log. A row is begun without a sync, for people to see; only its decision is durable before

@@ -17,6 +17,7 @@ import { createHttp } from '#libs/service/http.ts';
 import type { Replicas } from '#libs/service/replicas.ts';
 import { stopOnSignal } from '#libs/service/stop.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
+import { createAftermath } from './aftermath.ts';
 import { type CoordinatorConfig, coordinatorConfig } from './config.ts';
 import { createDecisionLog } from './decision-log.ts';
 import { createMetrics, lookAtLog } from './metrics.ts';
@@ -32,6 +33,8 @@ const menuMsMax = 3_000;
 const barMsMax = 3_000;
 /** A log that stands still is as good as away. */
 const logMsMax = 5_000;
+/** Of a stop, which has 10 s in all: most of it for the requests under way. */
+const aftermathMsMax = 4_000;
 
 export async function startCoordinator(): Promise<void> {
   const config = readConfig(coordinatorConfig);
@@ -61,12 +64,14 @@ export async function startCoordinator(): Promise<void> {
   };
   const faults = createFaults(config, onFired, onTrouble);
   const running = new Set<string>();
+  const aftermath = createAftermath(onTrouble);
   const tools: TransactionTools = {
     log: decisions,
     participants,
     injector: faults.injector,
     running,
     answersFor: () => [],
+    afterwards: aftermath.add,
     onEnded(mode: TwoPhaseMode, ended: Ended, orders: number) {
       metrics.transactions.inc({ mode, outcome: ended.state });
       metrics.groupSize.observe({ mode }, orders);
@@ -110,6 +115,7 @@ export async function startCoordinator(): Promise<void> {
 
   stopOnSignal(log, [
     () => app.close(),
+    () => aftermath.settled(aftermathMsMax),
     () => recovery.stop(),
     () => faults.stop(),
     () => close(),

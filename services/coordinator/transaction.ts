@@ -42,6 +42,8 @@ export type TransactionTools = {
   running: Set<string>;
   /** What each order is to be answered with, kept with the decision. */
   answersFor(transactionId: string, ended: Ended): AnswerRow[];
+  /** What is done after the answer, and what failed with it: a stop waits for it. */
+  afterwards(work: Promise<unknown>, what: string): void;
   onEnded(mode: TwoPhaseMode, ended: Ended, orders: number): void;
   onTrouble(error: unknown, what: string): void;
 };
@@ -170,7 +172,7 @@ async function abort(
   { transactionId, orders, beganAt, trace }: Under,
   { asked, votes }: Ballot,
   ended: Ended,
-  { log, participants, answersFor, onTrouble }: TransactionTools,
+  { log, participants, answersFor, afterwards }: TransactionTools,
 ): Promise<Ended> {
   const answers = ended.failure ? [] : answersFor(transactionId, ended);
   const verdict = {
@@ -195,10 +197,9 @@ async function abort(
     ? log.decide(verdict)
     : log.noteAbort(verdict);
   const done = Promise.all([Promise.all(telling), noted]).then(([told]) => {
-    // Not before its spans are sent: of a transaction that is not ended, recovery tells them again.
-    if (told.every(Boolean)) return trace.sent.then(() => log.end({ transactionId }));
+    return close({ transactionId, trace }, told.every(Boolean), log);
   });
-  done.catch((error) => onTrouble(error, 'an abort is left to recovery'));
+  afterwards(done, 'an abort is left to recovery');
   const isNoted = await noted.then(
     () => true,
     () => false,
@@ -212,7 +213,7 @@ async function tellCommit(
   { transactionId, trace }: Under,
   orders: readonly BranchOrder[],
   asked: readonly ParticipantName[],
-  { log, participants, injector, onTrouble }: TransactionTools,
+  { log, participants, injector, afterwards, onTrouble }: TransactionTools,
 ): Promise<void> {
   const tell = async (participant: ParticipantName) => {
     const phase = trace.phase(`commit ${participant}`, 'call');
@@ -231,9 +232,15 @@ async function tellCommit(
     await crashOrDelay(injector(), 'coordinator.after-first-commit', orders);
   } else if (first) others.unshift(first);
   told.push(...(await Promise.all(others.map(tell))));
-  if (told.every(Boolean)) {
-    trace.sent
-      .then(() => log.end({ transactionId }))
-      .catch((error) => onTrouble(error, 'an end is noted again by recovery'));
-  }
+  afterwards(close({ transactionId, trace }, told.every(Boolean), log), 'an end is noted again by recovery');
+}
+
+/** Not before its spans are sent: of a transaction of which neither is noted, recovery tells them again. */
+async function close(
+  { transactionId, trace }: Pick<Under, 'transactionId' | 'trace'>,
+  isEnded: boolean,
+  log: DecisionLog,
+): Promise<void> {
+  await trace.sent;
+  await (isEnded ? log.end({ transactionId }) : log.noteTraced({ transactionId }));
 }

@@ -77,7 +77,7 @@ export const unanswered = (transactionId: string, error: Error): PerformAnswer &
   at: new Date().toISOString(),
 });
 
-export function countVotes(votes: readonly Vote[]): Ballot {
+function countVotes(votes: readonly Vote[]): Ballot {
   const refused = new Map<string, string>();
   for (const { refusals } of votes) {
     for (const { orderId, reason } of refusals) if (!refused.has(orderId)) refused.set(orderId, reason);

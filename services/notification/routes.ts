@@ -1,16 +1,13 @@
 import { and, desc, eq, lt } from 'drizzle-orm';
-import { z } from 'zod';
-import { listQuery } from '#libs/contracts/orders.ts';
+import { notificationListQuery } from '#libs/contracts/orders.ts';
 import type { ServiceContext } from '#libs/service/definition.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
 import { page } from '#libs/service/page.ts';
 import { notifications } from './schema.ts';
 
-const query = listQuery.extend({ orderId: z.uuid().optional(), cursor: z.uuid().optional() });
-
 export function routes(app: FastifyInstance, { db }: ServiceContext): void {
   app.get('/notifications', async (request) => {
-    const { cursor, orderId, limit } = parse(query, request.query);
+    const { cursor, orderId, limit } = parse(notificationListQuery, request.query);
     const rows = await db
       .select()
       .from(notifications)

@@ -1,13 +1,10 @@
 import { asc, eq, gt } from 'drizzle-orm';
-import { z } from 'zod';
-import { listQuery, text } from '#libs/contracts/orders.ts';
+import { listQuery, walletParams } from '#libs/contracts/orders.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import type { ServiceContext } from '#libs/service/definition.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
 import { page } from '#libs/service/page.ts';
 import { wallets } from './schema.ts';
-
-const walletParams = z.object({ customerId: text(60) });
 
 export function routes(app: FastifyInstance, { db }: ServiceContext): void {
   app.get('/wallets', async (request) => {

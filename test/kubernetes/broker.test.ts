@@ -8,11 +8,12 @@ import { describe, expect, test } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { cachedPath } from '#lab/nats-binary.ts';
 import { release } from '#lab/nats-sources.ts';
-import { brokerSecrets } from '../../infra/kubernetes/secrets.ts';
+import { brokerSecrets, routeSecrets, type Secret } from '../../infra/kubernetes/secrets.ts';
 import { directory } from './manifests.ts';
 
 const values = parse(readFileSync(join(directory, 'nats/values.yaml'), 'utf8'), { merge: true });
-const { stringData: files = {} } = brokerSecrets()[1] ?? {};
+const mounted = [brokerSecrets()[1], ...routeSecrets()].filter((secret) => secret !== undefined);
+const files: Record<string, string> = Object.assign({}, ...mounted.map(({ stringData }) => stringData));
 const broker = cachedPath(process.env);
 
 describe('The values of the chart', () => {
@@ -31,14 +32,36 @@ describe('The values of the chart', () => {
     expect(values.container.image.tag).toBe(`${release.version}-alpine`);
   });
 
-  test('include the files of the Secret, from where it is mounted, and no password', () => {
+  test('include the files of the Secrets, from where they are mounted, and no password', () => {
     const mount = values.container.patch[0].value;
     const volume = values.podTemplate.patch[0].value;
     expect(mount).toMatchObject({ name: volume.name, mountPath: '/etc/nats-secret' });
-    expect(volume.secret.secretName).toBe(brokerSecrets()[1]?.metadata.name);
+    const sources = volume.projected.sources.map(({ secret }: { secret: { name: string } }) => secret.name);
+    expect(sources).toEqual(mounted.map(({ metadata }) => metadata.name));
     const included = [values.config.merge, values.config.cluster.merge].map((merge) => merge.zzz$include);
     expect(included).toEqual(['../nats-secret/users.conf', '../nats-secret/cluster.conf']);
     expect(Object.keys(files)).toEqual(['users.conf', 'cluster.conf']);
+  });
+});
+
+describe('A rotation', () => {
+  const printed = (...which: string[]): Secret[] => {
+    const script = join(directory, 'secrets.ts');
+    return JSON.parse(execFileSync(process.execPath, [script, ...which], { stdio: 'pipe', encoding: 'utf8' }))
+      .items;
+  };
+  const keysOf = (secrets: Secret[]) =>
+    Object.fromEntries(secrets.map(({ metadata, stringData }) => [metadata.name, Object.keys(stringData)]));
+
+  test('of the users leaves the routes of the nodes alone, and the other way round', () => {
+    const users = printed('nats');
+    expect(Object.keys(keysOf(users))).toEqual(['nats-passwords', 'nats-users']);
+    expect(JSON.stringify(users)).not.toContain('nats-route');
+    expect(keysOf(printed('nats-routes'))).toEqual({ 'nats-routes': ['cluster.conf'] });
+  });
+
+  test('replaces nothing when it is not known what to rotate', () => {
+    expect(() => printed('route')).toThrow('there are no Secrets called route');
   });
 });
 

@@ -3,14 +3,19 @@ import type { IScaledObject } from '@kubernetes-models/keda/keda.sh/v1alpha1';
 import type { IDeployment } from 'kubernetes-models/apps/v1';
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1';
 import type { IContainer, IService } from 'kubernetes-models/v1';
-import { describe, expect, test } from 'vitest';
-import { brokerSecrets, otherSecrets } from '../../infra/kubernetes/secrets.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { gatewayConfig } from '#services/console/config.ts';
+import { allSecrets, brokerSecrets } from '../../infra/kubernetes/secrets.ts';
 import { environmentFlaws, environmentOf } from './environment.ts';
 import { limitFlaws } from './limits.ts';
 import { build, kustomize, type Manifest, named, plainFiles } from './manifests.ts';
 import { networkFlaws } from './network.ts';
 import { addressFlaws, secretFlaws, selectorFlaws, targetFlaws } from './references.ts';
 import { schemaFlaws, withoutSchema } from './schemas.ts';
+
+/** The compiler reads all types of Kubernetes: a second alone, and many beside other tests. */
+const compileMsMax = 60_000;
+vi.setConfig({ testTimeout: compileMsMax });
 
 const ways = ['base', 'overlays/trial', 'overlays/production'];
 const needed = 'needs kustomize on the PATH or in the cache, or kubectl';
@@ -33,9 +38,10 @@ describe('Every file', () => {
   });
 
   test('with secrets fits as well, and no two runs make the same ones', () => {
-    const secrets = [...brokerSecrets(), ...otherSecrets()];
+    const secrets = allSecrets();
     expect(schemaFlaws(secrets)).toEqual([]);
-    expect(brokerSecrets()[0]?.stringData).not.toEqual(secrets[0]?.stringData);
+    expect(secrets).toHaveLength(new Set(secrets.map(({ metadata }) => metadata.name)).size);
+    expect(brokerSecrets()[0]?.stringData).not.toEqual(brokerSecrets()[0]?.stringData);
   });
 });
 
@@ -60,7 +66,7 @@ built.each(ways)(`%s, built ${by}`, (way) => {
     expect(environmentFlaws(build(way))).toEqual([]);
   });
 
-  test('has room for as many replicas as may be started', () => {
+  test('has room, and memory, for as many replicas as may be started', () => {
     expect(limitFlaws(build(way))).toEqual([]);
   });
 
@@ -68,6 +74,14 @@ built.each(ways)(`%s, built ${by}`, (way) => {
     const manifests = build(way);
     expect(manifests.filter(({ kind }) => kind === 'Secret')).toEqual([]);
     expect(JSON.stringify(manifests)).not.toMatch(/:\/\/[^/@"]*:(?!\$\()[^/@"]+@/);
+  });
+});
+
+built(`The gateway of production, built ${by},`, () => {
+  test('trusts no proxy until somebody says which, in a variable that it reads', () => {
+    const environment = environmentOf(build('overlays/production'), 'gateway');
+    expect(Object.keys(environment)).toContain('TRUSTED_PROXIES');
+    expect(gatewayConfig.parse(environment).TRUSTED_PROXIES).toEqual([]);
   });
 });
 
@@ -181,10 +195,15 @@ built(`In what is built ${by} a defect is found:`, () => {
     );
   });
 
-  test('too few connections for the replicas', () => {
+  test('too few connections for the replicas, and too little memory for the connections', () => {
     const planted = manifests();
     Object.assign(named<IScaledObject>(planted, 'ScaledObject', 'order').spec, { maxReplicaCount: 5 });
-    expect(limitFlaws(planted)).toEqual(['order-db: max_connections is below 420']);
+    const { resources } = named<ICluster>(planted, 'Cluster', 'payment-db').spec;
+    Object.assign(resources?.limits ?? {}, { memory: '512Mi' });
+    expect(limitFlaws(planted)).toEqual([
+      'order-db: max_connections is below 420',
+      'payment-db: memory in MB is below 1092',
+    ]);
   });
 
   test('an edge too many, and one too few', () => {

@@ -30,7 +30,7 @@ const dns: Pods = {
 };
 const brokerLabels = { 'app.kubernetes.io/name': 'nats', 'app.kubernetes.io/component': 'nats' };
 
-export function inhabitants(manifests: readonly Manifest[]): Pods[] {
+function inhabitants(manifests: readonly Manifest[]): Pods[] {
   return [
     ...podsOf(manifests).map(({ owner, labels }) => ({ name: owner, labels, namespace: ours })),
     ...ofKind(manifests, 'Cluster').map(({ metadata }) => ({
@@ -43,7 +43,7 @@ export function inhabitants(manifests: readonly Manifest[]): Pods[] {
 }
 
 /** `from → to:port`, for everybody who lives here, for a stranger and for the name server. */
-export function allowedEdges(manifests: readonly Manifest[]): string[] {
+function allowedEdges(manifests: readonly Manifest[]): string[] {
   const policies = ofKind<INetworkPolicy>(manifests, 'NetworkPolicy');
   const everybody = [...inhabitants(manifests), stranger, dns];
   return everybody.flatMap((from) =>
@@ -101,7 +101,7 @@ function selects({ matchLabels = {}, matchExpressions = [] }: Selector, labels: 
 }
 
 /** What the topology and the parts need of each other, and nothing else. */
-export function neededEdges(manifests: readonly Manifest[]): string[] {
+function neededEdges(manifests: readonly Manifest[]): string[] {
   const databases = ofKind(manifests, 'Cluster').map(({ metadata }) => metadata.name);
   return [
     ...labTopology.services.flatMap((service) => [...calls(service), ...parts(service)]),

@@ -7,7 +7,7 @@ import type { IJob } from 'kubernetes-models/batch/v1';
 import type { IPodDisruptionBudget } from 'kubernetes-models/policy/v1';
 import type { IContainer, IPodSpec, IService } from 'kubernetes-models/v1';
 import { eventStream } from '#libs/nats/streams.ts';
-import { brokerSecrets, otherSecrets } from '../../infra/kubernetes/secrets.ts';
+import { allSecrets } from '../../infra/kubernetes/secrets.ts';
 import consumers from '../../infra/nats/consumers.json' with { type: 'json' };
 import { streamAccount } from '../../infra/nats/users.ts';
 import { type Manifest, ofKind } from './manifests.ts';
@@ -31,7 +31,7 @@ export function podsOf(manifests: readonly Manifest[]): Pod[] {
 }
 
 function secretKeys(manifests: readonly Manifest[]): Map<string, readonly string[]> {
-  const ours = [...brokerSecrets(), ...otherSecrets()].map(({ metadata, stringData }): [string, string[]] => [
+  const ours = allSecrets().map(({ metadata, stringData }): [string, string[]] => [
     metadata.name,
     Object.keys(stringData),
   ]);

@@ -2,10 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import type { EventType, SagaEvent } from '#libs/contracts/events.ts';
 
-export const someItems = [{ dishId: 'masala-dosa', quantity: 2 }];
+const someItems = [{ dishId: 'masala-dosa', quantity: 2 }];
 
 /** Data that fits the schema, for every event of the registry. */
-export const someData: { [T in EventType]: SagaEvent<T>['data'] } = {
+const someData: { [T in EventType]: SagaEvent<T>['data'] } = {
   'order.placement.requested': { city: 'bengaluru', items: someItems, total: 24_000 },
   'payment.completed': { items: someItems },
   'payment.failed': { reason: 'insufficient funds' },

@@ -1,6 +1,6 @@
 /** Waiting for something to become true: often asked, and bounded. */
 const pollMs = 40;
-export const eventuallyMsMax = 20_000;
+const eventuallyMsMax = 20_000;
 
 /** Asks until the answer is neither undefined nor false; at the end it tells the last error or answer. */
 export async function eventually<T>(

@@ -24,20 +24,24 @@ export type SecondCoordinator = AsyncDisposable & {
   place(over?: TwoPhaseRequest, orderId?: string): Promise<FinishedAnswer>;
   pause(): void;
   resume(): void;
+  /** SIGTERM: it is expected to end by itself. */
+  end(): Promise<Exit>;
 };
 
 /** Ready when it resolves; killed when it is disposed of, paused or not. */
-export async function startSecondCoordinator(): Promise<SecondCoordinator> {
+export async function startSecondCoordinator(env: Record<string, string> = {}): Promise<SecondCoordinator> {
   const port = system.portBase + portOffset;
   const [command = process.execPath, ...args] = [
     ...dyingWithLauncher('SIGKILL'),
     process.execPath,
+    '--import',
+    join(repository, 'libs/telemetry/register.ts'),
     join(repository, 'services/coordinator/main.ts'),
   ];
   const { identity, exited } = await spawnDetached({
     command,
     args,
-    env: environment(port),
+    env: { ...environment(port), ...env },
     cwd: repository,
     logFile: join(system.home, 'logs', 'coordinator-2.log'),
     pidFile: join(system.home, 'run', 'coordinator-2.json'),
@@ -70,6 +74,10 @@ export async function startSecondCoordinator(): Promise<SecondCoordinator> {
     },
     pause: () => signalProcess(identity, 'SIGSTOP'),
     resume: () => signalProcess(identity, 'SIGCONT'),
+    end() {
+      signalProcess(identity, 'SIGTERM');
+      return exited;
+    },
     [Symbol.asyncDispose]: stop,
   };
 }

@@ -7,7 +7,7 @@ import { type Lab, type LabOptions, launchLab } from '#lab/launch.ts';
 import { answers } from '#lab/ports.ts';
 
 /** Short, so that tests can wait for it; long enough for every order that nobody holds up. */
-export const orderDeadlineMs = 6_000;
+const orderDeadlineMs = 6_000;
 
 export type SystemAddress = {
   url: string;

@@ -20,7 +20,7 @@ export const once = <S extends Span>(spans: readonly S[]): S[] => [
   ...new Map(spans.toReversed().map((span) => [span.spanId, span])).values(),
 ];
 
-export const nameOf = ({ service, name }: Span): string => `${service}: ${name}`;
+const nameOf = ({ service, name }: Span): string => `${service}: ${name}`;
 export const rootsOf = (spans: readonly Span[]): string[] =>
   spans.filter(({ parentId }) => parentId === '').map(nameOf);
 export const servicesOf = (spans: readonly Span[]): string[] =>

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect, test } from 'vitest';
+import { connectionsFor, databaseMemoryMb, preparedFor } from '#lab/postgres-limits.ts';
 import {
   databaseGroupIds,
   databases,
@@ -92,4 +93,14 @@ test('What is published is published on loopback, and every image has a version'
   const images = [...compose.matchAll(/image: \$\{[A-Z]+_IMAGE:-([^}]+)\}/g)].map(([, image = '']) => image);
   expect(images.length).toBe(5);
   for (const image of images) expect(image).toMatch(/:v?\d+(\.\d+)*(-alpine)?$/);
+});
+
+test('A database has the memory for all connections that it allows, and connections for several replicas', () => {
+  const [, database = ''] = /^x-database: &database\n([\s\S]*?)^x-/m.exec(compose) ?? [];
+  const numberIn = (pattern: RegExp) => Number(pattern.exec(database)?.[1]);
+  const connections = numberIn(/max_connections=(\d+)/);
+  expect(connections).toBeGreaterThanOrEqual(connectionsFor(3));
+  expect(numberIn(/max_prepared_transactions=(\d+)/)).toBeGreaterThanOrEqual(preparedFor(1));
+  const memoryMb = databaseMemoryMb(connections, numberIn(/shared_buffers=(\d+)MB/));
+  expect(numberIn(/mem_limit: (\d+)m$/m)).toBeGreaterThanOrEqual(memoryMb);
 });

@@ -149,6 +149,31 @@ describe('The replica of a key', () => {
   });
 });
 
+describe('A replica that comes back within a transaction', () => {
+  test('is not asked about what was begun meanwhile, and first about what begins afterwards', async () => {
+    const fakes = [await fake(), await fake()];
+    const replicas = replicasOf(fakes);
+    const key = 'this transaction';
+    const bornAt = Date.now();
+    const originsOf = (since?: number) => replicas.of(key, since).map(({ origin }) => origin);
+    const [its = '', other] = originsOf(bornAt);
+    const first = fakes.find(({ url }) => url === its);
+    if (first) await down(first);
+    const ask = () =>
+      replicas.inTurn(replicas.of(key, bornAt), 'unsent', async ({ origin, pool }) => {
+        await (await pool.request({ method: 'POST', path: '/perform' })).body.dump();
+        return origin;
+      });
+    expect(await ask()).toBe(other);
+    await fake('answers', '127.0.0.1', first?.port);
+    // Nobody remembers that it was away, but for those who must.
+    await eventually('it is the first for its keys again', () => originsOf()[0] === its);
+    expect(await ask()).toBe(other);
+    expect(originsOf(bornAt)).toEqual([other, its]);
+    expect(originsOf(Date.now() + 1)).toEqual([its, other]);
+  });
+});
+
 describe('Replicas behind one DNS name', () => {
   const url = 'http://replicas.test:9';
   const lookUpEveryMs = 20;
