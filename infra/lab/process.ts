@@ -23,6 +23,8 @@ export type SpawnSpec = {
 
 const logBytesMax = 20_000_000;
 const gonePollMs = 20;
+/** A child that was being born at the first look is there at the second. */
+const looksMax = 3;
 
 /**
  * Starts a process in a group of its own, so that Ctrl-C of the terminal reaches only the launcher, which
@@ -77,9 +79,16 @@ export function signalProcess(identity: Identity, signal: NodeJS.Signals): void 
     send(identity.pid, signal);
     return;
   }
-  // The parent is stopped first: then it cannot fork a child that the list below would miss.
+  // All are stopped first, the parent before its children: then none can fork one that the list would miss.
   send(identity.pid, 'SIGSTOP');
-  for (const pid of [identity.pid, ...descendants(identity.pid)]) send(pid, signal);
+  let known: number[] = [];
+  for (let look = 1; look <= looksMax; look += 1) {
+    const found = descendants(identity.pid);
+    if (found.length === known.length) break;
+    for (const pid of found) send(pid, 'SIGSTOP');
+    known = found;
+  }
+  if (signal === 'SIGKILL') for (const pid of [identity.pid, ...known]) send(pid, signal);
 }
 
 /** True when the process was gone within the time; a zombie counts as gone. */
