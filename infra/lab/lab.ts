@@ -68,8 +68,8 @@ export function labOf(
     jaegerUrl: parts.jaegerUrl,
     parts: names,
     kill: async (name, signal = 'SIGKILL', { hold = false } = {}) => part(name).kill(signal, hold),
-    pause: async (name) => part(name).signal('SIGSTOP'),
-    resume: async (name) => part(name).signal('SIGCONT'),
+    pause: async (name) => part(name).pause(),
+    resume: async (name) => part(name).resume(),
     stop: async (name) => part(name).stop(),
     start: async (name) => start(name),
     restart: async (name) => {
@@ -92,7 +92,7 @@ export function labOf(
     },
     heal: async () => {
       const paused = supervisors.filter(({ isPaused }) => isPaused);
-      for (const each of paused) each.signal('SIGCONT');
+      for (const each of paused) each.resume();
       const held = supervisors.filter(({ isWanted, spec }) => !isWanted && spec.kind !== 'jaeger');
       // Before what is started, which may need them. Links that are down themselves begin anew, and pass.
       const areLinksUp = parts.links !== undefined && !held.some(({ spec }) => spec.kind === 'links');

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from './errors.ts';
-import { descendants, type Identity, identify, isAlive } from './process-table.ts';
+import { descendants, type Identity, identify, isAlive, standsStill } from './process-table.ts';
 
 export type Exit = { code: number | null; signal: NodeJS.Signals | null };
 
@@ -96,6 +96,20 @@ export async function waitGone(identity: Identity, withinMs: number): Promise<bo
   const deadline = Date.now() + withinMs;
   while (isAlive(identity)) {
     if (Date.now() > deadline) return false;
+    await delay(gonePollMs);
+  }
+  return true;
+}
+
+/** True when it stood still, with all its descendants, within the time; one that has gone never does. */
+export async function waitStill(identity: Identity, withinMs: number): Promise<boolean> {
+  const deadline = Date.now() + withinMs;
+  const isStill = (pid: number) => {
+    const each = identify(pid);
+    return each === undefined || standsStill(each);
+  };
+  while (!standsStill(identity) || !descendants(identity.pid).every(isStill)) {
+    if (Date.now() > deadline || !isAlive(identity)) return false;
     await delay(gonePollMs);
   }
   return true;

@@ -3,7 +3,15 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Part } from '#libs/contracts/parts.ts';
 import { LabError, systemCode } from './errors.ts';
-import { type Exit, endProcess, type Running, signalProcess, spawnDetached, waitGone } from './process.ts';
+import {
+  type Exit,
+  endProcess,
+  type Running,
+  signalProcess,
+  spawnDetached,
+  waitGone,
+  waitStill,
+} from './process.ts';
 import { type Identity, standsStill } from './process-table.ts';
 
 export type PartSpec = {
@@ -32,6 +40,7 @@ const readyWithinMs = 60_000;
 const readyPollMs = 40;
 const stopWithinMs = 6_000;
 const killWithinMs = 10_000;
+const stillWithinMs = 5_000;
 const restartDelayMsMin = 100;
 const restartDelayMsMax = 5_000;
 const stableAfterMs = 10_000;
@@ -138,9 +147,20 @@ export class Supervisor {
     await gone;
   }
 
-  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+  /** SIGSTOP. Resolves when it stands still with all its children, which may be a moment after the signal. */
+  async pause(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) throw this.#notRunning();
+    signalProcess(running.identity, 'SIGSTOP');
+    if (await waitStill(running.identity, stillWithinMs)) return;
+    const text = `${this.spec.name} did not stand still on SIGSTOP in ${stillWithinMs} ms`;
+    throw new LabError('part-not-ready', text);
+  }
+
+  /** SIGCONT. */
+  resume(): void {
     if (this.#running === undefined) throw this.#notRunning();
-    signalProcess(this.#running.identity, signal);
+    signalProcess(this.#running.identity, 'SIGCONT');
   }
 
   /** By the kernel's word, whoever has paused it. */
