@@ -24,6 +24,8 @@ export const gatewayConfig = commonConfig.extend({
     .string()
     .transform((text) => text.split(',').map((part) => part.trim()))
     .optional(),
+  /** Of the lab's launcher: the Unix socket at which it takes commands. */
+  LAB_CONTROL: z.string().min(1).optional(),
   /** Jaeger's query API, such as http://127.0.0.1:16686; without it `/api/traces` says how to get one. */
   JAEGER_URL: z.url().optional(),
 });
