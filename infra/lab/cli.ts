@@ -1,9 +1,12 @@
 import { parseArgs } from 'node:util';
+import type { PartAct } from '#libs/contracts/parts.ts';
 import { RequestRefused } from './api.ts';
 import { type Command, commonOptions, type Io, type Options, UsageError } from './command.ts';
 import { LabError, systemCode } from './errors.ts';
 import { homeDirectory } from './home.ts';
 import { near } from './suggest.ts';
+
+const part = (act: PartAct) => async () => (await import('./commands/parts.ts'))[act];
 
 /** Every command, in the order of the help. The summary stands here so that the help loads no command. */
 const commands: readonly { name: string; summary: string; load: () => Promise<Command> }[] = [
@@ -23,6 +26,18 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
   },
   { name: 'break', summary: 'put a fault at a point', load: () => import('./commands/break.ts') },
   { name: 'heal', summary: 'end faults', load: () => import('./commands/heal.ts') },
+  { name: 'kill', summary: 'kill a part; it is started again', load: part('kill') },
+  { name: 'pause', summary: 'let a part stand still', load: part('pause') },
+  { name: 'resume', summary: 'let it go on', load: part('resume') },
+  { name: 'restart', summary: 'stop a part in good order, and start it again', load: part('restart') },
+  { name: 'stop', summary: 'stop a part and leave it down', load: part('stop') },
+  { name: 'start', summary: 'start a part that is down', load: part('start') },
+  {
+    name: 'link',
+    summary: 'cut, slow or reset a connection between parts',
+    load: () => import('./commands/link.ts'),
+  },
+  { name: 'links', summary: 'show these connections', load: () => import('./commands/links.ts') },
   { name: 'check', summary: 'check the invariants', load: () => import('./commands/check.ts') },
   {
     name: 'in-doubt',

@@ -13,6 +13,10 @@ export type Addresses = {
   nats: { url: string; monitorUrl: string };
   /** With that user's password: no service gets another's, or admin's. */
   natsUrlOf: (user: string) => string;
+  /** Puts this process's own links in place of the servers in a URL, where there are links. */
+  through?: (client: string, url: string) => string;
+  /** The launcher's socket: the gateway passes on what operators want of the parts. */
+  control?: string;
   jaegerUrl: string | null;
   /** What an operator shows to do what only an operator may. */
   adminToken: string;
@@ -39,6 +43,7 @@ export function serviceEnvironment(
   shared: Environment,
 ): Environment {
   const database = service.database === undefined ? undefined : addresses.databases[service.database];
+  const linked = (url: string): string => addresses.through?.(service.name, url) ?? url;
   return {
     NODE_ENV: 'production',
     // Services share most of their modules: compiled and stripped of types once, they start twice as fast.
@@ -50,12 +55,12 @@ export function serviceEnvironment(
     ...inherited(),
     SERVICE_HOST: addresses.host,
     SERVICE_PORT: String(addresses.portOf(service)),
-    NATS_URL: addresses.natsUrlOf(serviceOf(service)),
+    NATS_URL: linked(addresses.natsUrlOf(serviceOf(service))),
     NATS_MONITOR_URL: addresses.nats.monitorUrl,
-    ...(database === undefined ? {} : { DATABASE_URL: database.url }),
+    ...(database === undefined ? {} : { DATABASE_URL: linked(database.url) }),
     ...(isOperated(service) ? { ADMIN_TOKEN: addresses.adminToken } : {}),
     ...urlsKnownTo(service, services, addresses),
-    ...(serviceOf(service) === gatewayName ? gatewayEnvironment(addresses) : {}),
+    ...(serviceOf(service) === gatewayName ? gatewayEnvironment(addresses, linked) : {}),
     ...shared,
     ...service.env,
   };
@@ -92,12 +97,16 @@ function urlsKnownTo(
   );
 }
 
-function gatewayEnvironment({ databases, jaegerUrl }: Addresses): Environment {
+function gatewayEnvironment(
+  { databases, jaegerUrl, control }: Addresses,
+  linked: (url: string) => string,
+): Environment {
   const audits = Object.entries(databases).map(([database, { auditUrl }]) => [
     `${database.toUpperCase()}_AUDIT_URL`,
-    auditUrl,
+    linked(auditUrl),
   ]);
   const jaeger = jaegerUrl === null ? [] : [['JAEGER_URL', jaegerUrl]];
+  const launcher = control === undefined ? [] : [['LAB_CONTROL', control]];
   // The one address that asks is this machine's, and its benchmark asks as fast as it can.
-  return Object.fromEntries([...audits, ...jaeger, ['RATE_LIMIT_PER_MINUTE', '0']]);
+  return Object.fromEntries([...audits, ...jaeger, ...launcher, ['RATE_LIMIT_PER_MINUTE', '0']]);
 }

@@ -6,6 +6,8 @@ export type LabErrorCode =
   | 'port-taken'
   | 'part-not-ready'
   | 'part-unknown'
+  | 'links-off'
+  | 'link-unknown'
   | 'broker-missing'
   | 'broker-refused'
   | 'postgres-missing'

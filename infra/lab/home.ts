@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { LabError, systemCode } from './errors.ts';
 import { endProcess } from './process.ts';
 import { type Identity, identify, isAlive } from './process-table.ts';
+import type { PartSpec } from './supervisor.ts';
 import { repository } from './topology.ts';
 
 /** What other commands need to know of a running lab. The file holds passwords: only its owner may read it. */
@@ -19,10 +20,12 @@ export type LabState = {
   /** Where traces can be read, when a Jaeger was found. */
   jaegerUrl: string | null;
   parts: Record<string, PartState>;
+  /** The Unix socket at which the launcher takes commands. */
+  control: string;
 };
 
 export type PartState = {
-  kind: 'database' | 'nats' | 'service' | 'jaeger';
+  kind: PartSpec['kind'];
   port: number;
   /** The process now, or null while the part is down. */
   process: Identity | null;

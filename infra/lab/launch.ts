@@ -1,12 +1,17 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { socketDirectory } from './control/json-socket.ts';
+import { serveControl } from './control/server.ts';
 import { LabError } from './errors.ts';
 import { homeDirectory, reapLeftovers, stateFile, takeHome, writeState } from './home.ts';
+import { type Lab, labOf, startOrder } from './lab.ts';
 import { buildParts, type Parts } from './parts.ts';
 import { identify } from './process-table.ts';
 import { Supervisor } from './supervisor.ts';
 import { defaultPorts, labTopology, scaled, type Topology } from './topology.ts';
+
+export type { Lab };
 
 export type LabOptions = {
   /** The directory that holds data, logs and state; one lab runs in it at a time. */
@@ -25,42 +30,18 @@ export type LabOptions = {
   natsNodes?: number;
   /** `find`: a Jaeger is started when there is one to start. Default `off`: only one that runs already is used. */
   jaeger?: 'find' | 'off';
+  /** A link between each process and each database and broker that it talks to, to be cut, slowed and reset. */
+  proxies?: boolean;
   /** Progress and restarts, one line each. */
   say?: (line: string) => void;
   /** Gives up a start that is under way; everything started so far is stopped. */
   signal?: AbortSignal;
 };
 
-export type Lab = {
-  url: string;
-  /** Of every gateway, the public one first. */
-  urls: readonly string[];
-  home: string;
-  databases: Record<string, { url: string; auditUrl: string }>;
-  nats: { url: string; monitorUrl: string };
-  /** Where traces can be read, when a Jaeger was found. */
-  jaegerUrl: string | null;
-  parts: readonly string[];
-  /** Resolves when that process has gone. It is started again, unless `hold` says to leave it down. */
-  kill(part: string, signal?: NodeJS.Signals, options?: { hold?: boolean }): Promise<void>;
-  /** SIGSTOP and SIGCONT of the process and, for a database, of all its backends. */
-  pause(part: string): Promise<void>;
-  resume(part: string): Promise<void>;
-  /** Stops it in good order and leaves it down until `start`. */
-  stop(part: string): Promise<void>;
-  /** Resolves when it is ready. */
-  start(part: string): Promise<void>;
-  restart(part: string): Promise<void>;
-  /** Resolves when every part that is not held down is ready; bounded. */
-  ready(): Promise<void>;
-  close(): Promise<void>;
-};
-
 const spareWithinMs = 10_000;
 
-/** Kinds in the order of their start; they are stopped in the opposite order. */
-const startOrder = [['database', 'nats', 'jaeger'], ['service']] as const;
-const stopOrder = [['service'], ['nats', 'jaeger'], ['database']] as const;
+/** The opposite of their start. */
+const stopOrder = [['service'], ['nats', 'links', 'jaeger'], ['database']] as const;
 
 /** Starts the lab and resolves when every part is ready; on failure everything is stopped again. */
 export async function launchLab(options: LabOptions): Promise<Lab> {
@@ -68,6 +49,17 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
   const say = options.say ?? (() => undefined);
   const release = await takeHome(home);
   const supervisors: Supervisor[] = [];
+  const sockets = socketDirectory(home);
+  let closeControl = async () => {};
+  const close = async () => {
+    try {
+      await closeControl();
+      await stopAll(supervisors);
+    } finally {
+      sockets.remove();
+      end(home, release);
+    }
+  };
   try {
     for (const name of await reapLeftovers(home)) say(`${name} was left over from a killed lab: ended`);
     if (options.fresh) for (const kept of ['postgres', 'nats', 'passwords.json']) wipe(home, kept);
@@ -79,17 +71,24 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
       env: options.env ?? {},
       topology: scaled(options.parts ?? labTopology, options.replicas ?? 1, options.natsNodes ?? 1),
       jaeger: options.jaeger ?? 'off',
+      proxies: options.proxies ?? false,
+      sockets: sockets.directory,
       signal: options.signal,
     });
     options.signal?.throwIfAborted();
     const startedAt = new Date().toISOString();
     const onChange = () => saveState(home, parts, supervisors, startedAt);
     for (const spec of parts.specs) supervisors.push(new Supervisor(spec, { home, say, onChange }));
+    let closing: Promise<void> | undefined;
+    const lab = labOf(home, parts, supervisors, () => {
+      closing ??= close();
+      return closing;
+    });
+    closeControl = await serveControl(parts.control, lab);
     await startAll(supervisors, parts, say, options.signal);
-    return labOf(home, parts, supervisors, release);
+    return lab;
   } catch (error) {
-    await stopAll(supervisors);
-    end(home, release);
+    await close();
     if (options.signal?.aborted)
       throw new LabError('interrupted', 'The start was interrupted', { cause: error });
     throw error;
@@ -128,47 +127,6 @@ async function startSpare(supervisor: Supervisor, say: (line: string) => void): 
   await Promise.race([started, delay(spareWithinMs, undefined, { ref: false })]);
 }
 
-function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: () => void): Lab {
-  const part = (name: string): Supervisor => {
-    const found = supervisors.find(({ spec }) => spec.name === name);
-    if (found !== undefined) return found;
-    const known = supervisors.map(({ spec }) => spec.name).join(', ');
-    throw new LabError('part-unknown', `There is no part '${name}'. The parts are: ${known}`);
-  };
-  const start = async (name: string): Promise<void> => {
-    await part(name).start();
-    // Its data may have been taken away or put back meanwhile.
-    await parts.ensure(name);
-  };
-  let closing: Promise<void> | undefined;
-  return {
-    url: parts.url,
-    urls: parts.urls,
-    home,
-    databases: parts.databases,
-    nats: parts.nats,
-    jaegerUrl: parts.jaegerUrl,
-    parts: supervisors.map(({ spec }) => spec.name),
-    kill: async (name, signal = 'SIGKILL', { hold = false } = {}) => part(name).kill(signal, hold),
-    pause: async (name) => part(name).signal('SIGSTOP'),
-    resume: async (name) => part(name).signal('SIGCONT'),
-    stop: async (name) => part(name).stop(),
-    start: async (name) => start(name),
-    restart: async (name) => {
-      await part(name).stop();
-      await start(name);
-    },
-    ready: async () => {
-      const needed = supervisors.filter(({ isWanted, spec }) => isWanted && spec.kind !== 'jaeger');
-      await Promise.all(needed.map((each) => each.ready()));
-    },
-    close: () => {
-      closing ??= stopAll(supervisors).finally(() => end(home, release));
-      return closing;
-    },
-  };
-}
-
 /** Services first, while what they need is still there; the databases, which have the most to save, last. */
 async function stopAll(supervisors: readonly Supervisor[]): Promise<void> {
   for (const kinds of stopOrder) {
@@ -183,8 +141,8 @@ function saveState(home: string, parts: Parts, supervisors: readonly Supervisor[
   const rows = supervisors.map(({ spec, identity, logFile }) => {
     return [spec.name, { kind: spec.kind, port: spec.port, process: identity ?? null, log: logFile }];
   });
-  const { url, urls, databases, nats, jaegerUrl } = parts;
-  const addresses = { url, urls, home, databases, nats, jaegerUrl };
+  const { url, urls, databases, nats, jaegerUrl, control } = parts;
+  const addresses = { url, urls, home, databases, nats, jaegerUrl, control };
   writeState({ ...addresses, launcher, startedAt, parts: Object.fromEntries(rows) });
 }
 

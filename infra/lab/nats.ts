@@ -42,9 +42,14 @@ jetstream {
 ${cluster}`;
 
 /** Nobody but the nodes themselves may join: what a node is told by another one it believes. */
-const clusterOf = (node: NatsNode, nodes: readonly NatsNode[], password: string): string => `cluster {
+const clusterOf = (
+  node: NatsNode,
+  nodes: readonly NatsNode[],
+  password: string,
+  isLinked = false,
+): string => `cluster {
   name: saga-lab
-  listen: "127.0.0.1:${node.routePort}"
+${isLinked ? '  no_advertise: true\n' : ''}  listen: "127.0.0.1:${node.routePort}"
   authorization { user: route, password: "${password}", timeout: 2 }
   routes: [${nodes.map(({ routePort }) => `"nats-route://route:${password}@127.0.0.1:${routePort}"`).join(', ')}]
 }
@@ -57,6 +62,8 @@ export type NatsServersOptions = {
   nodes: readonly NatsNode[];
   /** By user. They reach the server by its environment, and stand in no file but the lab's passwords. */
   passwords: Record<string, string>;
+  /** Clients come by links: they must not be told the addresses of the nodes themselves. */
+  isLinked?: boolean;
 };
 
 export async function natsServers(options: NatsServersOptions): Promise<PartSpec[]> {
@@ -68,7 +75,7 @@ export async function natsServers(options: NatsServersOptions): Promise<PartSpec
   const password = randomBytes(18).toString('hex');
   return Promise.all(
     nodes.map((node, index) => {
-      const cluster = nodes.length === 1 ? '' : clusterOf(node, nodes, password);
+      const cluster = nodes.length === 1 ? '' : clusterOf(node, nodes, password, options.isLinked);
       const own = index === 0 ? directory : join(directory, node.name);
       return natsServer(node, { ...options, directory: own, cluster });
     }),

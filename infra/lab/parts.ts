@@ -3,6 +3,9 @@ import { join, resolve } from 'node:path';
 import { makeAdminToken } from './admin-token.ts';
 import { type Addresses, serviceEnvironment } from './environment.ts';
 import { tracing } from './jaeger.ts';
+import type { LinkPlan } from './links/link.ts';
+import { type Links, linksServer } from './links/part.ts';
+import { planLinks, through } from './links/plan.ts';
 import { isOk, natsServers, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
@@ -30,6 +33,10 @@ export type PartsOptions = {
   env: Record<string, string>;
   topology: Topology;
   jaeger: 'find' | 'off';
+  /** Puts a link between each process and each server that it talks to. */
+  proxies: boolean;
+  /** The directory of the sockets at which the launcher, and the links, take commands. */
+  sockets: string;
   say: (line: string) => void;
   signal?: AbortSignal | undefined;
 };
@@ -43,6 +50,9 @@ export type Parts = {
   databases: Record<string, { url: string; auditUrl: string }>;
   nats: { url: string; monitorUrl: string };
   jaegerUrl: string | null;
+  links: Links | undefined;
+  /** Where the launcher takes commands. */
+  control: string;
   /** What a part needs once it is ready, before others may use it. */
   ensure: (part: string) => Promise<void>;
 };
@@ -55,7 +65,9 @@ const brokerUserNames = [...labTopology.services.map(({ name }) => name), adminN
 export async function buildParts(options: PartsOptions): Promise<Parts> {
   const { home, topology, portBase, gatewayPort, say } = options;
   const search = { ...process.env, ...options.env };
-  await assertPortsFree(portsOf(options, search.NATS_URL !== undefined && search.NATS_URL !== ''));
+  const isBrokerExternal = search.NATS_URL !== undefined && search.NATS_URL !== '';
+  const plans = options.proxies ? planLinks(topology, portBase, !isBrokerExternal) : [];
+  await assertPortsFree([...portsOf(options, isBrokerExternal), ...portsOfLinks(plans)]);
   const databaseNames = topology.databases.map(({ name }) => name);
   const passwords = passwordsOf(join(home, 'passwords.json'), databaseNames, brokerUserNames);
   const [broker, servers, traces] = await Promise.all([
@@ -77,14 +89,28 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
     service.portOffset === undefined ? gatewayPort : portBase + service.portOffset;
   const adminToken = makeAdminToken(home);
   const { jaegerUrl } = traces;
-  const addresses = { host, gatewayPort, portOf, databases, nats, natsUrlOf, jaegerUrl, adminToken };
+  const control = join(options.sockets, 'control.sock');
+  const links = plans.length > 0 ? linksServer(plans, join(options.sockets, 'links.sock')) : undefined;
+  const addresses = {
+    ...{ host, gatewayPort, portOf, databases, nats, natsUrlOf, jaegerUrl, adminToken, control },
+    through: (client: string, url: string) => through(plans, client, url),
+  };
   const shared = { ...traces.env, ...options.env };
   const specs = topology.services.map((service) => serviceSpec(service, topology, addresses, shared));
   for (const { spec } of servers) specs.push(spec);
+  if (links) specs.push(links.spec);
   if (traces.spec) specs.push(traces.spec);
   const nodes = natsNodesOf(topology, portBase);
   if (broker.kind === 'binary') {
-    specs.push(...(await natsServers({ home, binary: broker.path, nodes, passwords: passwords.broker })));
+    specs.push(
+      ...(await natsServers({
+        home,
+        binary: broker.path,
+        nodes,
+        passwords: passwords.broker,
+        isLinked: links !== undefined,
+      })),
+    );
   }
   return {
     specs,
@@ -95,6 +121,8 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
     databases,
     nats,
     jaegerUrl,
+    links,
+    control,
     ensure: async (part) => {
       if (part === natsPart) return provision(nats.url, nodes.length);
       return servers.find(({ spec }) => spec.name === part)?.ensure();
@@ -199,6 +227,13 @@ function portsOf({ topology, portBase, gatewayPort }: PartsOptions, isBrokerExte
   ]);
   return [...uses, ...nodes.map((use): PortUse => ({ ...use, option: '--port-base' }))];
 }
+
+const portsOfLinks = (plans: readonly LinkPlan[]): PortUse[] =>
+  plans.map(({ client, server, port }) => ({
+    part: `the link from ${client} to ${server}`,
+    port,
+    option: '--port-base',
+  }));
 
 const isCluster = ({ nats }: Topology): boolean => (nats.nodes ?? 1) > 1;
 

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemCode } from './errors.ts';
-import { descendants, type Identity, identify, isAlive } from './process-table.ts';
+import { descendants, type Identity, identify, isAlive, standsStill } from './process-table.ts';
 
 export type Exit = { code: number | null; signal: NodeJS.Signals | null };
 
@@ -23,6 +23,8 @@ export type SpawnSpec = {
 
 const logBytesMax = 20_000_000;
 const gonePollMs = 20;
+/** A child that was being born at the first look is there at the second. */
+const looksMax = 3;
 
 /**
  * Starts a process in a group of its own, so that Ctrl-C of the terminal reaches only the launcher, which
@@ -77,9 +79,16 @@ export function signalProcess(identity: Identity, signal: NodeJS.Signals): void 
     send(identity.pid, signal);
     return;
   }
-  // The parent is stopped first: then it cannot fork a child that the list below would miss.
+  // All are stopped first, the parent before its children: then none can fork one that the list would miss.
   send(identity.pid, 'SIGSTOP');
-  for (const pid of [identity.pid, ...descendants(identity.pid)]) send(pid, signal);
+  let known: number[] = [];
+  for (let look = 1; look <= looksMax; look += 1) {
+    const found = descendants(identity.pid);
+    if (found.length === known.length) break;
+    for (const pid of found) send(pid, 'SIGSTOP');
+    known = found;
+  }
+  if (signal === 'SIGKILL') for (const pid of [identity.pid, ...known]) send(pid, signal);
 }
 
 /** True when the process was gone within the time; a zombie counts as gone. */
@@ -87,6 +96,20 @@ export async function waitGone(identity: Identity, withinMs: number): Promise<bo
   const deadline = Date.now() + withinMs;
   while (isAlive(identity)) {
     if (Date.now() > deadline) return false;
+    await delay(gonePollMs);
+  }
+  return true;
+}
+
+/** True when it stood still, with all its descendants, within the time; one that has gone never does. */
+export async function waitStill(identity: Identity, withinMs: number): Promise<boolean> {
+  const deadline = Date.now() + withinMs;
+  const isStill = (pid: number) => {
+    const each = identify(pid);
+    return each === undefined || standsStill(each);
+  };
+  while (!standsStill(identity) || !descendants(identity.pid).every(isStill)) {
+    if (Date.now() > deadline || !isAlive(identity)) return false;
     await delay(gonePollMs);
   }
   return true;

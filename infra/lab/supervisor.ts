@@ -1,13 +1,22 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Part } from '#libs/contracts/parts.ts';
 import { LabError, systemCode } from './errors.ts';
-import { type Exit, endProcess, type Running, signalProcess, spawnDetached, waitGone } from './process.ts';
-import type { Identity } from './process-table.ts';
+import {
+  type Exit,
+  endProcess,
+  type Running,
+  signalProcess,
+  spawnDetached,
+  waitGone,
+  waitStill,
+} from './process.ts';
+import { type Identity, standsStill } from './process-table.ts';
 
 export type PartSpec = {
   name: string;
-  kind: 'database' | 'nats' | 'service' | 'jaeger';
+  kind: Part['kind'];
   port: number;
   command: string;
   args: readonly string[];
@@ -31,6 +40,7 @@ const readyWithinMs = 60_000;
 const readyPollMs = 40;
 const stopWithinMs = 6_000;
 const killWithinMs = 10_000;
+const stillWithinMs = 5_000;
 const restartDelayMsMin = 100;
 const restartDelayMsMax = 5_000;
 const stableAfterMs = 10_000;
@@ -46,6 +56,8 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   #running: Running | undefined;
   #starting: Promise<void> | undefined;
+  /** Of the process that is being stopped or killed. */
+  #ending: Promise<unknown> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #wanted = false;
   #wasReady = false;
@@ -76,7 +88,10 @@ export class Supervisor {
       this.#earlyExits = 0;
       this.#failure = undefined;
       this.#restartDelayMs = restartDelayMsMin;
-      await this.#spawn();
+      clearTimeout(this.#retry);
+      // Two lives at once would be in each other's way, and the end of one be taken for that of the other.
+      await this.#ending;
+      if (this.#wanted && this.#running === undefined) await this.#spawn();
     }
     await this.ready();
   }
@@ -101,28 +116,60 @@ export class Supervisor {
     await this.#starting;
     const running = this.#running;
     if (running === undefined) return;
-    await endProcess(running.identity, this.spec.stopSignal, stopWithinMs);
-    await running.exited;
+    const ended = endProcess(running.identity, this.spec.stopSignal, stopWithinMs);
+    await this.#gone(ended.then(() => running.exited));
   }
 
   /** Resolves when the process has gone. The supervisor starts it again unless it is to be held down. */
   async kill(signal: NodeJS.Signals, hold: boolean): Promise<void> {
-    if (hold) this.#wanted = false;
-    const running = this.#running;
-    if (running === undefined) throw new LabError('not-running', `${this.spec.name} is not running`);
-    signalProcess(running.identity, signal);
-    if (!(await waitGone(running.identity, killWithinMs))) {
-      throw new LabError(
-        'part-not-ready',
-        `${this.spec.name} did not end on ${signal} in ${killWithinMs} ms`,
-      );
+    if (hold) {
+      this.#wanted = false;
+      clearTimeout(this.#retry);
     }
-    await running.exited;
+    const running = this.#running;
+    // Between two lives there is nothing to kill, but it can be kept from the next one.
+    if (running === undefined && hold) return;
+    if (running === undefined) throw this.#notRunning();
+    // Somebody asked for it: it says nothing about the part, which need not be started more slowly for it.
+    this.#restartDelayMs = restartDelayMsMin;
+    signalProcess(running.identity, signal);
+    const late = `${this.spec.name} did not end on ${signal} in ${killWithinMs} ms`;
+    const gone = waitGone(running.identity, killWithinMs).then((isGone) => {
+      if (!isGone) throw new LabError('part-not-ready', late);
+      return running.exited;
+    });
+    await this.#gone(gone);
   }
 
-  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
-    if (this.#running === undefined) throw new LabError('not-running', `${this.spec.name} is not running`);
-    signalProcess(this.#running.identity, signal);
+  /** Whoever starts it meanwhile waits for this. */
+  async #gone(gone: Promise<unknown>): Promise<void> {
+    this.#ending = gone.catch(() => undefined); // Only for the wait: the failure is told below.
+    await gone;
+  }
+
+  /** SIGSTOP. Resolves when it stands still with all its children, which may be a moment after the signal. */
+  async pause(): Promise<void> {
+    const running = this.#running;
+    if (running === undefined) throw this.#notRunning();
+    signalProcess(running.identity, 'SIGSTOP');
+    if (await waitStill(running.identity, stillWithinMs)) return;
+    const text = `${this.spec.name} did not stand still on SIGSTOP in ${stillWithinMs} ms`;
+    throw new LabError('part-not-ready', text);
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    if (this.#running === undefined) throw this.#notRunning();
+    signalProcess(this.#running.identity, 'SIGCONT');
+  }
+
+  /** By the kernel's word, whoever has paused it. */
+  get isPaused(): boolean {
+    return this.#running !== undefined && standsStill(this.#running.identity);
+  }
+
+  #notRunning(): LabError {
+    return new LabError('not-running', `${this.spec.name} is not running`);
   }
 
   async #spawn(): Promise<void> {

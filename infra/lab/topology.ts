@@ -114,3 +114,4 @@ export function natsNodesOf({ nats }: Topology, portBase: number): NatsNode[] {
 export const databasePart = (database: string): string => `${database}-db`;
 export const natsPart = 'nats';
 export const jaegerPart = 'jaeger';
+export const linksPart = 'links';

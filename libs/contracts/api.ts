@@ -22,6 +22,7 @@ import {
   wallet,
   walletParams,
 } from './orders.ts';
+import { link, linkMode, linkParams, part, partActBody, partActParams } from './parts.ts';
 import type { ProblemCode } from './problems.ts';
 import { gidParams, resolution, resolveBody } from './two-phase.ts';
 
@@ -70,6 +71,7 @@ export const components = {
   PlaceOrder: placeOrderBody,
   CancelOrder: cancelBody,
   SetFaults: faultsBody,
+  LinkMode: linkMode,
   Order: order,
   OrderList: listOf(order),
   Timeline: answers.timeline,
@@ -81,6 +83,9 @@ export const components = {
   NotificationList: listOf(notification),
   FaultState: answers.faultState,
   FaultList: listOf(answers.activeFault),
+  Part: part,
+  PartList: listOf(part),
+  LinkList: listOf(link),
   InDoubtList: answers.inDoubtList,
   DeadLetterList: listOf(answers.deadLetter),
   Invariants: answers.invariants,
@@ -306,6 +311,52 @@ export const apiRoutes: readonly ApiRoute[] = [
     summary: 'End all faults',
     answers: { 204: { means: 'No fault is set' } },
     problems: ['faults-off', ...operator],
+  },
+  {
+    id: 'listParts',
+    method: 'GET',
+    path: '/api/parts',
+    tag: 'faults',
+    summary: 'List the processes of the lab: services with their replicas, databases, brokers',
+    answers: { 200: { means: 'Every part as it is now', schema: components.PartList } },
+    problems: ['no-launcher'],
+  },
+  {
+    id: 'actOnPart',
+    method: 'POST',
+    path: '/api/parts/:name/:act',
+    tag: 'faults',
+    summary: 'Kill, pause, resume, restart, stop or start a process',
+    params: partActParams,
+    body: partActBody.optional(),
+    example: {},
+    answers: {
+      200: { means: 'It is done: the part as it is now', schema: components.Part },
+      202: { means: 'It is the gateway that answers, which will do it to itself', schema: components.Part },
+    },
+    problems: [...body, 'not-found', 'part-not-running', 'part-answers', 'no-launcher', ...operator],
+  },
+  {
+    id: 'listLinks',
+    method: 'GET',
+    path: '/api/links',
+    tag: 'faults',
+    summary:
+      'List the connections between processes and their servers that can be cut; none without --proxies',
+    answers: { 200: { means: 'Each with its mode and what it has bitten', schema: components.LinkList } },
+    problems: ['no-launcher'],
+  },
+  {
+    id: 'setLink',
+    method: 'PUT',
+    path: '/api/links/:client/:server',
+    tag: 'faults',
+    summary: 'Cut, delay, slow, slice or reset the connections of one process to one server (or `all`)',
+    params: linkParams,
+    body: linkMode,
+    example: { mode: 'latency', ms: 200 },
+    answers: { 200: { means: 'The links that are changed', schema: components.LinkList } },
+    problems: [...body, 'not-found', 'links-off', 'no-launcher', ...operator],
   },
   {
     id: 'listDeadLetters',

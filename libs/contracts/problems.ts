@@ -25,6 +25,13 @@ export const problems = {
   'forbidden-origin': { status: 403, title: 'Only an operator may do that, and not from there' },
   'faults-off': { status: 403, title: 'Fault injection is off' },
   'faults-changed': { status: 412, title: 'Somebody else changed the faults meanwhile' },
+  'no-launcher': { status: 501, title: 'No launcher runs here that could do that to a process' },
+  'links-off': { status: 409, title: 'This lab was started without links' },
+  'part-not-running': { status: 409, title: 'That part is not running' },
+  'part-answers': {
+    status: 409,
+    title: 'That is the gateway that answers: ask another one, or the command line',
+  },
   'order-refused-by-participant': {
     status: 409,
     title: 'A participant refused the order; nothing of it stands',

@@ -26,7 +26,7 @@ type Column = { name: string; parse(text: string): unknown };
 
 /** The part of pg's connection that a submittable may use. */
 type Connection = {
-  stream: { cork(): void; uncork(): void };
+  stream: { cork(): void; uncork(): void; destroy(): void };
   parse(message: { name: string; text: string }): void;
   bind(message: { statement: string; values: unknown[] }): void;
   describe(message: { type: 'P' }): void;
@@ -46,6 +46,8 @@ export class Flight {
   #rows: pg.QueryResultRow[] = [];
 
   readonly #endSpan: (error?: unknown) => void;
+  /** Set by pg, where answers are waited for within a time: called, it ends the wait. */
+  callback?: () => void;
 
   constructor(statements: readonly FlightStatement[]) {
     this.#statements = statements;
@@ -111,10 +113,14 @@ export class Flight {
   }
 
   handleReadyForQuery(): void {
+    this.callback?.();
     this.#endSpan();
   }
 
-  handleError(error: unknown): void {
+  handleError(error: unknown, connection?: Connection): void {
+    this.callback?.();
+    // Whoever rolls back on this connection would wait behind an answer that does not come.
+    if (error instanceof Error && error.message === 'Query read timeout') connection?.stream.destroy();
     this.#endSpan(error);
     const failed = this.#statements[this.#at];
     if (failed && typeof this.#prepared.get(failed.name) !== 'object')

@@ -35,6 +35,8 @@ import { createTwoPhase } from './two-phase.ts';
 const waitingLanesMax = 8;
 /** Causes that wait for their batch, beside those that wait for a row. */
 const waitingMax = 20_000;
+/** Longer than a statement may take: what is not answered by then is lost with its connection, which does not know. */
+const answerMsMax = 20_000;
 
 export async function start(service: ServiceDefinition): Promise<void> {
   const { name } = service;
@@ -47,6 +49,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
   const connections = {
     name,
     connectionsMax: config.DATABASE_CONNECTIONS_MAX,
+    answerTimeoutMs: answerMsMax,
     onError: (error: Error) => onTrouble(error, 'an idle database connection ended'),
   };
   const pool = createPool(config.DATABASE_URL, { ...connections, purpose: 'steps' });

@@ -20,8 +20,8 @@ import { createReplicas, type Replicas } from './replicas.ts';
 const endConnectionsMax = 8;
 /** A bar waits at most so long for the branch that it bars; it is tried again. */
 const endLockTimeoutMs = 1_000;
-/** An end may be asked for again: a database that does not answer must not hold all its connections. */
-const endAnswerMsMax = 20_000;
+/** Everything may be asked for again: a database that does not answer must not hold all its connections. */
+const answerMsMax = 20_000;
 const branchLockTimeoutMs = 5_000;
 const inquiryMsMax = 3_000;
 const forgetEveryMs = 5_000;
@@ -54,6 +54,7 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
     purpose: 'steps',
     connectionsMax: BRANCH_CONNECTIONS_MAX,
     lockTimeoutMs: branchLockTimeoutMs,
+    answerTimeoutMs: answerMsMax,
     onError,
   });
   const endPool = createPool(DATABASE_URL, {
@@ -61,7 +62,7 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
     purpose: 'steps',
     connectionsMax: endConnectionsMax,
     lockTimeoutMs: endLockTimeoutMs,
-    answerTimeoutMs: endAnswerMsMax,
+    answerTimeoutMs: answerMsMax,
     onError,
   });
   const coordinator =

@@ -35,6 +35,8 @@ export const gatewayConfig = commonConfig.extend({
   RATE_LIMIT_PER_MINUTE: z.coerce.number().int().min(0).default(6_000),
   /** Of the proxies before the gateway: they say who asks. */
   TRUSTED_PROXIES: networks.optional(),
+  /** Of the lab's launcher: the Unix socket at which it takes commands. */
+  LAB_CONTROL: z.string().min(1).optional(),
   /** Jaeger's query API, such as http://127.0.0.1:16686; without it `/api/traces` says how to get one. */
   JAEGER_URL: z.url().optional(),
 });

@@ -16,6 +16,7 @@ import { eventRoutes } from './events.ts';
 import { faultRoutes } from './faults.ts';
 import { inDoubtRoutes } from './in-doubt.ts';
 import { invariantRoutes } from './invariants.ts';
+import { partRoutes } from './parts.ts';
 import { createUpstreams, passOn, type Upstreams } from './pass-on.ts';
 import { placingRoutes } from './place-orders.ts';
 import { limitRate } from './rate-limit.ts';
@@ -71,6 +72,7 @@ export async function registerRoutes(
   placingRoutes(app, upstreams, connection, config);
   timelineRoutes(app, upstreams);
   await faultRoutes(app, connection, config);
+  partRoutes(app, config);
   deadLetterRoutes(app, connection);
   invariantRoutes(app, connection, config);
   inDoubtRoutes(app, upstreams, config);

@@ -7,7 +7,7 @@ import { link, pids, readProc } from '../../infra/lab/process-table.ts';
 import type { Topology } from '../../infra/lab/topology.ts';
 
 const tiny = 'test/lab/fixtures/tiny-service.ts';
-const portsPerLab = 50;
+const portsPerLab = 100;
 
 /** Two services, two databases and the broker: every kind of part, and a second of each that can be confused. */
 export const tinyTopology: Topology = {

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { labControl } from '#lab/control/client.ts';
 import type { Order } from '#libs/contracts/orders.ts';
 import { call, endOf, eventuallyAll, orderOf, somebody, system } from '../support/api.ts';
 import { openBus } from '../support/bus.ts';
 import { portOf } from '../support/control.ts';
 import { eventually } from '../support/eventually.ts';
-import { askLauncher, heldDown } from '../support/held-down.ts';
+import { heldDown } from '../support/held-down.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { isEnd, type SteadyLoad, startLoad } from '../support/steady-load.ts';
 import { expectHealth, ordersEnd, otherReplicaOf, pidOf, workOf } from '../support/survivors.ts';
@@ -123,7 +124,7 @@ describe('While orders of both protocols come in', () => {
     using still = pausing(part);
     await ordersEnd(load, Date.now());
     still.resume();
-    await askLauncher('ready');
+    await labControl(system.home).ready();
     await expectHealth();
   });
 });

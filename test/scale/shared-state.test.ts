@@ -1,6 +1,8 @@
 /** What replicas have in common: faults and their counts, keys, and what one of them has forgotten. */
+
 import { randomUUID } from 'node:crypto';
 import { afterAll, describe, expect, test } from 'vitest';
+import { labControl } from '#lab/control/client.ts';
 import { orderIdOf } from '#libs/contracts/order-id.ts';
 import type { Order } from '#libs/contracts/orders.ts';
 import { deadLetterStream, eventStream, faultStream } from '#libs/nats/streams.ts';
@@ -8,7 +10,6 @@ import { call, endOf, get, holdings, orderBody, type ProblemBody, somebody, syst
 import { openBus } from '../support/bus.ts';
 import { killPart } from '../support/control.ts';
 import { eventually } from '../support/eventually.ts';
-import { askLauncher } from '../support/held-down.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { metric } from '../support/service.ts';
 import {
@@ -98,7 +99,7 @@ describe('When one key comes to two gateways at once', () => {
 
 test('Every stream has a copy on all three nodes, and a node that was killed is started again and catches up', async () => {
   await killPart('nats-3');
-  await askLauncher('ready');
+  await labControl(system.home).ready();
   const bus = await openBus();
   try {
     for (const name of [eventStream, deadLetterStream, faultStream]) {
@@ -121,7 +122,7 @@ test('Orders in doubt are named when nobody lives that prepared them: the decisi
   const placing = placeIn2pc({ ...request, faults: undecided(10_000) }, key);
   await preparedEverywhere(orderId);
   await Promise.all([killPart('payment'), killPart('payment-2')]);
-  await askLauncher('ready');
+  await labControl(system.home).ready();
   const items = await eventually('payment is asked', async () => {
     const found = await inDoubtOf(orderId);
     return found.some(({ service }) => service === 'payment') ? found : undefined;

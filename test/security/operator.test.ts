@@ -3,15 +3,12 @@
  * published port may look as if they came from it, whoever has the token. Asked of gateways that run as they
  * would in a deployment, before the services of the lab.
  */
-import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readAdminToken } from '#lab/admin-token.ts';
 import { isOk } from '#lab/nats.ts';
-import { participantNames } from '#libs/contracts/two-phase.ts';
-import { call, type ProblemBody, system } from '../support/api.ts';
-import { portOf } from '../support/control.ts';
-import { eventually } from '../support/eventually.ts';
-import { type StartedService, startService } from '../support/unsafe-broker.ts';
+import { call, system } from '../support/api.ts';
+import { type Answer, ask, bearer, startGateway } from '../support/deployed-gateway.ts';
+import type { StartedService } from '../support/unsafe-broker.ts';
 
 const token = readAdminToken(system.home);
 const fault = { at: 'payment.charge', do: 'delay', ms: 1, scope: { customerId: 'nobody' } };
@@ -21,60 +18,11 @@ const order = {
   items: [{ dishId: 'masala-dosa', quantity: 1 }],
   faults: [{ at: 'payment.charge', do: 'delay', ms: 1 }],
 };
-const bearer = (value: string) => ({ authorization: `Bearer ${value}` });
-
-type Answer = { status: number; code: string | undefined };
-
-/** Not `fetch`, which does not let a host be forged. */
-function ask(
-  port: number,
-  method: string,
-  path: string,
-  body: unknown,
-  headers: Record<string, string> = {},
-): Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-  const sent = request(
-    {
-      host: '127.0.0.1',
-      port,
-      method,
-      path,
-      headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
-    },
-    (response) => {
-      let text = '';
-      response.on('data', (chunk) => (text += chunk));
-      response.on('end', () => {
-        const { code } = (text === '' ? {} : JSON.parse(text)) as Partial<ProblemBody>;
-        resolve({ status: response.statusCode ?? 0, code });
-      });
-    },
-  );
-  sent.on('error', reject);
-  sent.end(body === undefined ? undefined : JSON.stringify(body));
-  return promise;
-}
 
 const put = (port: number, headers?: Record<string, string>) =>
   ask(port, 'PUT', '/api/faults', { items: [fault] }, headers);
 const refused = (code: string): Answer => ({ status: 403, code });
 const taken: Answer = { status: 200, code: undefined };
-
-/** As a deployment starts it: nothing says LAB. */
-async function startGateway(port: number, env: Record<string, string>): Promise<StartedService> {
-  const names = [...participantNames, 'notification', 'coordinator'];
-  const urls = names.map((name) => [`${name.toUpperCase()}_URL`, `http://127.0.0.1:${portOf(name)}`]);
-  const gateway = startService('console', {
-    ...Object.fromEntries(urls),
-    SERVICE_PORT: String(port),
-    NATS_URL: system.nats.url,
-    NATS_MONITOR_URL: system.nats.monitorUrl,
-    ...env,
-  });
-  await eventually('the gateway is ready', () => isOk(`http://127.0.0.1:${port}/readyz`));
-  return gateway;
-}
 
 afterAll(async () => {
   await call('DELETE', '/api/faults');

@@ -1,19 +1,16 @@
-/** Parts of the lab that are killed and stay down until the test has seen enough. */
-import { inject } from 'vitest';
-
-export async function askLauncher(act: 'hold' | 'start' | 'ready', part = ''): Promise<void> {
-  const answer = await fetch(`${inject('launcherUrl')}/${act}/${part}`);
-  if (!answer.ok) throw new Error(`${act} ${part}: ${await answer.text()}`);
-}
+/** Parts that are killed and stay down until the test has seen enough. */
+import { labControl } from '#lab/control/client.ts';
+import { system } from './api.ts';
 
 /** SIGKILL, and nobody starts it again; `start` resolves when it is ready. Also started when a test fails. */
 export async function heldDown(part: string): Promise<AsyncDisposable & { start(): Promise<void> }> {
-  await askLauncher('hold', part);
+  const control = labControl(system.home);
+  await control.act(part, 'kill', { hold: true });
   let isDown = true;
   const start = async () => {
     if (!isDown) return;
     isDown = false;
-    await askLauncher('start', part);
+    await control.act(part, 'start');
   };
   return { start, [Symbol.asyncDispose]: start };
 }

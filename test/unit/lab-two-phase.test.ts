@@ -50,7 +50,7 @@ beforeAll(async () => {
   const nats = { url: '', monitorUrl: '' };
   const url = `http://127.0.0.1:${port}`;
   const addresses = { url, urls: [url], home, databases: {}, nats, jaegerUrl: null };
-  writeState({ ...addresses, launcher, startedAt: '', parts: {} });
+  writeState({ ...addresses, launcher, startedAt: '', parts: {}, control: '' });
 });
 beforeEach(() => {
   asked.length = 0;

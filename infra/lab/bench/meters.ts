@@ -48,7 +48,12 @@ export function createMeters(lab: LabState, connection: NatsConnection, protocol
       const lockedMs = isCounted ? per(before.lockedSeconds ?? 0, after.lockedSeconds ?? 0) * 1_000 : null;
       return {
         'CPU ms': cpu.includes(null) ? null : cpu.reduce((sum: number, ms) => sum + (ms ?? 0), 0),
-        ...Object.fromEntries(parts.map((part, index) => [`CPU ms, ${part}`, cpu[index] ?? null])),
+        ...Object.fromEntries(
+          parts.flatMap((part, index) =>
+            // Most labs have no links.
+            part === 'links' && !cpu[index] ? [] : [[`CPU ms, ${part}`, cpu[index] ?? null]],
+          ),
+        ),
         'WAL syncs': per(before.walSyncs, after.walSyncs),
         commits: per(before.commits, after.commits),
         messages: per(before.messages, after.messages),
@@ -102,6 +107,7 @@ function readCpu(lab: LabState): Reading['cpuMs'] {
     gateway: 0,
     databases: 0,
     nats: 0,
+    links: 0,
     client,
   };
   for (const [name, { kind, process: part }] of Object.entries(lab.parts)) {

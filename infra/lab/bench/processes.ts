@@ -5,14 +5,14 @@ import { coordinatorName, gatewayName } from '../topology.ts';
 
 const msPerTick = 10;
 
-export const parts = ['services', 'coordinator', 'gateway', 'databases', 'nats', 'client'] as const;
+export const parts = ['services', 'coordinator', 'gateway', 'databases', 'nats', 'links', 'client'] as const;
 export type Part = (typeof parts)[number];
 export type ProcessRow = { pid: number; parent: number; cpuMs: number };
 
 /** All replicas of a service, and all nodes of the broker, together. */
 export function partOf(name: string, kind: PartState['kind']): Part {
   if (kind === 'database') return 'databases';
-  if (kind === 'nats') return 'nats';
+  if (kind === 'nats' || kind === 'links') return kind;
   const service = name.replace(/-\d+$/, '');
   if (service === gatewayName) return 'gateway';
   return service === coordinatorName ? 'coordinator' : 'services';

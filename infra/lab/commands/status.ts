@@ -2,7 +2,7 @@ import type { Arguments, Io, Options } from '../command.ts';
 import { runningLab } from '../home.ts';
 import { isOk } from '../nats.ts';
 import { answers } from '../ports.ts';
-import { isAlive } from '../process-table.ts';
+import { isAlive, standsStill } from '../process-table.ts';
 import { labTopology } from '../topology.ts';
 
 export const summary =
@@ -14,8 +14,9 @@ export async function run({ values }: Arguments<typeof options>, io: Io): Promis
   const rows = await Promise.all(
     Object.entries(lab.parts).map(async ([name, part]) => {
       const isUp = part.process !== null && isAlive(part.process);
-      const isReady = isUp && (await ready[part.kind](part.port));
-      const state = isReady ? 'ready' : isUp ? 'not ready' : 'down';
+      const isPaused = isUp && part.process !== null && standsStill(part.process);
+      const isReady = isUp && !isPaused && (await ready[part.kind](part.port));
+      const state = isReady ? 'ready' : isPaused ? 'paused' : isUp ? 'not ready' : 'down';
       return { name, kind: part.kind, state, port: part.port, pid: part.process?.pid ?? null, log: part.log };
     }),
   );
@@ -38,6 +39,7 @@ const monitorPortStep = labTopology.nats.monitorPortOffset - labTopology.nats.po
 const ready = {
   database: (port: number) => answers(port),
   nats: (port: number) => isOk(`http://127.0.0.1:${port + monitorPortStep}/healthz`),
+  links: (port: number) => answers(port),
   service: (port: number) => isOk(`http://127.0.0.1:${port}/readyz`),
   jaeger: (port: number) => isOk(`http://127.0.0.1:${port}/api/services`),
 } as const;

@@ -24,6 +24,10 @@ export const options = {
     value: 'n',
     description: 'nodes of the broker, 3 or 5, each holding every message (default: one broker alone)',
   },
+  proxies: {
+    type: 'boolean',
+    description: 'put a link before each database and broker, for npx lab link',
+  },
   fresh: { type: 'boolean', description: 'wipe the data of the last run first' },
 } as const satisfies Options;
 export const examples = [
@@ -47,6 +51,7 @@ export async function run({ values }: Arguments<typeof options>, io: Io): Promis
     replicas:
       values.replicas === undefined ? 1 : wholeNumber(values.replicas, '--replicas', { max: replicasMax }),
     natsNodes: natsNodes(values['nats-cluster']),
+    proxies: values.proxies ?? false,
     fresh: values.fresh ?? false,
     jaeger: 'find',
     say: (line) => io.err(`${since()}  ${line}`),
