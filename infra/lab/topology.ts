@@ -68,7 +68,7 @@ export const labTopology: Topology = {
 };
 
 /** Each further replica of a service, and each further node of the broker, has its ports so much higher. */
-const replicaPortStep = 60;
+export const replicaPortStep = 60;
 /** Of further gateways: the first one's port is the public one, and lies elsewhere. */
 const gatewayPortOffset = 7;
 

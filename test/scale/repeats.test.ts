@@ -2,12 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect, headers } from '@nats-io/transport-node';
 import { expect, test } from 'vitest';
+import { labControl } from '#lab/control/client.ts';
 import { readNatsUrl } from '#libs/nats/address.ts';
 import { createPublisher } from '#libs/nats/publish.ts';
 import { deadLetterStream } from '#libs/nats/streams.ts';
 import { system } from '../support/api.ts';
 import { portOf } from '../support/control.ts';
-import { askLauncher } from '../support/held-down.ts';
+
 import { pausing } from '../support/two-phase.ts';
 
 const subject = 'dead-letter.nobody';
@@ -34,7 +35,7 @@ test('What only a minority has in hand is not taken for stored', async () => {
     connection.publish(subject, message.body, { headers: header });
     await expect(createPublisher(connection)(message)).rejects.toThrow(/has not stored it yet|is in process/);
   }
-  await askLauncher('ready');
+  await labControl(system.home).ready();
   await (await jetstreamManager(connection)).streams.purge(deadLetterStream, { filter: subject });
   await connection.close();
 });
