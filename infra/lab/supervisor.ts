@@ -1,8 +1,8 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Part } from '#libs/contracts/parts.ts';
 import { LabError, systemCode } from './errors.ts';
+import { logTail } from './log-tail.ts';
 import {
   type Exit,
   endProcess,
@@ -46,8 +46,6 @@ const restartDelayMsMax = 5_000;
 const stableAfterMs = 10_000;
 /** A part that never was ready and ended this often has a defect that more tries will not cure. */
 const earlyExitsMax = 3;
-const logTailBytes = 4_000;
-const logTailLines = 12;
 
 /** Keeps one process running: restarts it when it ends unasked, with growing pauses. */
 export class Supervisor {
@@ -91,7 +89,7 @@ export class Supervisor {
       clearTimeout(this.#retry);
       // Two lives at once would be in each other's way, and the end of one be taken for that of the other.
       await this.#ending;
-      if (this.#wanted && this.#running === undefined) await this.#spawn();
+      if (this.#wanted) await this.#spawn();
     }
     await this.ready();
   }
@@ -126,12 +124,14 @@ export class Supervisor {
       this.#wanted = false;
       clearTimeout(this.#retry);
     }
+    await this.#starting;
     const running = this.#running;
     // Between two lives there is nothing to kill, but it can be kept from the next one.
     if (running === undefined && hold) return;
     if (running === undefined) throw this.#notRunning();
     // Somebody asked for it: it says nothing about the part, which need not be started more slowly for it.
     this.#restartDelayMs = restartDelayMsMin;
+    this.#earlyExits -= 1;
     signalProcess(running.identity, signal);
     const late = `${this.spec.name} did not end on ${signal} in ${killWithinMs} ms`;
     const gone = waitGone(running.identity, killWithinMs).then((isGone) => {
@@ -172,10 +172,13 @@ export class Supervisor {
     return new LabError('not-running', `${this.spec.name} is not running`);
   }
 
+  /** Never a second one: whoever asks while it is being started gets that start. */
   async #spawn(): Promise<void> {
-    this.#starting = this.#spawnOnce();
+    if (this.#running !== undefined) return;
+    this.#starting ??= this.#spawnOnce().finally(() => {
+      this.#starting = undefined;
+    });
     await this.#starting;
-    this.#starting = undefined;
   }
 
   async #spawnOnce(): Promise<void> {
@@ -229,22 +232,5 @@ export class Supervisor {
     const shown = tail === '' ? '' : `\nThe last lines of its log:\n${tail}`;
     const text = `${this.spec.name} ${what}. Its log is ${this.logFile}${shown}`;
     return new LabError('part-not-ready', text, { cause });
-  }
-}
-
-function logTail(file: string): string {
-  let handle: number | undefined;
-  try {
-    handle = openSync(file, 'r');
-    const size = fstatSync(handle).size;
-    const buffer = Buffer.alloc(Math.min(size, logTailBytes));
-    readSync(handle, buffer, 0, buffer.length, size - buffer.length);
-    const lines = buffer.toString('utf8').trimEnd().split('\n').slice(-logTailLines);
-    return lines.map((line) => `  ${line}`).join('\n');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return '';
-    throw error;
-  } finally {
-    if (handle !== undefined) closeSync(handle);
   }
 }

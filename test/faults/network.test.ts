@@ -38,13 +38,14 @@ test('F10: a database, or one of its backends, is killed: what was committed is 
       'inventory',
       "select pid from pg_stat_activity where application_name = 'inventory'",
     );
-    process.kill(backend?.pid ?? 0, 'SIGKILL');
+    if (!backend) throw new Error('the service has no connection');
+    process.kill(backend.pid, 'SIGKILL');
     // PostgreSQL ends all the others as well: what they share may be damaged.
     const log = runningLab(system.home).parts['inventory-db']?.log ?? '';
     await eventually('all backends begin anew', () =>
       readFileSync(log, 'utf8').includes('all server processes terminated; reinitializing'),
     );
-    expect(readFileSync(log, 'utf8')).toContain(`(PID ${backend?.pid}) was terminated by signal 9`);
+    expect(readFileSync(log, 'utf8')).toContain(`(PID ${backend.pid}) was terminated by signal 9`);
     expect(pidOf('inventory-db')).toBe(postmaster);
   });
 });

@@ -18,7 +18,7 @@ const redWithinMs = 8_000;
 export const control = labControl(system.home);
 
 /** Orders come in, something breaks, all is healed; then every order has its one end, and every invariant holds. */
-export async function whileOrdersComeIn(breakIt: (load: SteadyLoad) => Promise<void>): Promise<SteadyLoad> {
+export async function whileOrdersComeIn(breakIt: (load: SteadyLoad) => Promise<void>): Promise<void> {
   const load = startLoad(system.urls, clients);
   try {
     await ordersEnd(load, 0);
@@ -34,7 +34,6 @@ export async function whileOrdersComeIn(breakIt: (load: SteadyLoad) => Promise<v
   const open = load.orders.filter(({ answer }) => answer && !isEnd(answer));
   await eventuallyAll(open, ({ orderId }) => endOf(orderId, endWithinMs));
   await expectInvariants();
-  return load;
 }
 
 export async function linkOf(client: string, server: string): Promise<Link> {
