@@ -101,6 +101,16 @@ export default defineConfig({
         },
       },
       {
+        // Labs of their own, each in a storm.
+        test: {
+          name: 'storm',
+          include: ['test/storm/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 240_000,
+          sequence: group(8),
+        },
+      },
+      {
         // One broker after another, each of its own.
         test: {
           name: 'broker',

@@ -49,6 +49,11 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
     summary: 'play a story: in-doubt, deadlock',
     load: () => import('./commands/scenario.ts'),
   },
+  {
+    name: 'storm',
+    summary: 'a seeded storm of faults on a lab of its own',
+    load: () => import('./commands/storm.ts'),
+  },
   { name: 'bench', summary: 'measure speed and cost', load: () => import('./commands/bench.ts') },
 ];
 

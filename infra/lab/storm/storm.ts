@@ -1,0 +1,128 @@
+/**
+ * A storm: a lab of its own under open-loop load, while a seeded schedule kills, pauses, cuts and breaks its parts.
+ * Then everything is healed, and what must be so is looked at. A storm that was not weathered leaves its lab's
+ * databases, stream and logs behind, with the schedule, the orders and the timelines of those that went wrong.
+ */
+import { mkdirSync, rmSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Protocol } from '#libs/contracts/orders.ts';
+import type { Link } from '#libs/contracts/parts.ts';
+import { labApi } from '../api.ts';
+import type { Lab } from '../lab.ts';
+import { launchLab } from '../launch.ts';
+import { databasePart, gatewayName } from '../topology.ts';
+import { type Done, doneText, perform } from './act.ts';
+import { keepEvidence } from './evidence.ts';
+import { type Placed, startOpenLoad } from './load.ts';
+import { actText, planStorm, type Stage } from './schedule.ts';
+import { judge, type Verdict } from './verdict.ts';
+
+export type StormOptions = {
+  seed: number;
+  lengthMs: number;
+  protocol: Protocol | 'both';
+  ordersPerSecond: number;
+  replicas: number;
+  natsNodes: number;
+  /** Wiped at the beginning; removed at the end of a storm that was weathered. */
+  home: string;
+  gatewayPort: number;
+  portBase: number;
+  say(line: string): void;
+  /** How long the lab may take to become quiet and whole, once it is healed. */
+  quietWithinMs?: number;
+  /** For tests: what else happens to the lab, before it is judged. */
+  sabotage?(lab: Lab): Promise<void>;
+};
+
+export type StormResult = {
+  seed: number;
+  weathered: boolean;
+  orders: readonly Placed[];
+  acts: number;
+  /** Acts that are known to have bitten. */
+  fired: number;
+  done: Done[];
+  verdict: Verdict;
+  /** Where everything was kept; null after a storm that was weathered. */
+  evidence: string | null;
+};
+
+/** Orders that somebody holds up end while the storm lasts, and those that come after it soon after it. */
+const orderDeadlineMs = 10_000;
+
+export async function runStorm(options: StormOptions): Promise<StormResult> {
+  const { home, say } = options;
+  rmSync(home, { recursive: true, force: true });
+  mkdirSync(home, { recursive: true });
+  const lab = await launchLab({
+    home,
+    gatewayPort: options.gatewayPort,
+    portBase: options.portBase,
+    replicas: options.replicas,
+    natsNodes: options.natsNodes,
+    proxies: true,
+    env: { ORDER_DEADLINE_MS: String(orderDeadlineMs) },
+  });
+  const result = await stormOn(lab, options)
+    .then(async (found) => {
+      if (!found.weathered) await keepEvidence(lab, found);
+      return found;
+    })
+    .finally(() => lab.close());
+  if (result.weathered) rmSync(home, { recursive: true, force: true });
+  say('the lab is stopped');
+  return { ...result, evidence: result.weathered ? null : home };
+}
+
+async function stormOn(lab: Lab, options: StormOptions): Promise<Omit<StormResult, 'evidence'>> {
+  const { seed, lengthMs, say, sabotage } = options;
+  const acts = planStorm(seed, lengthMs, await stageOf(lab));
+  const load = startOpenLoad({ ...options, urls: lab.urls });
+  const startedAt = performance.now();
+  const clock = () => `${((performance.now() - startedAt) / 1_000).toFixed(1).padStart(6)} s`;
+
+  const done = await Promise.all(
+    acts.map(async (act, index) => {
+      await delay(Math.max(0, act.atMs - (performance.now() - startedAt)));
+      say(`${clock()}  ${actText(act)}`);
+      const one = await perform(lab, act, index);
+      say(`${clock()}  … ${doneText(one)}`);
+      return one;
+    }),
+  );
+  await delay(Math.max(0, lengthMs - (performance.now() - startedAt)));
+  await lab.heal();
+  await labApi(lab.home).request('DELETE', '/api/faults');
+  say(`${clock()}  healed; ${load.orders.length} orders were placed`);
+  await load.stop();
+  await sabotage?.(lab);
+  const verdict = await judge(lab, load, options.quietWithinMs);
+  say(`${clock()}  judged, ${(verdict.quietAfterMs / 1_000).toFixed(1)} s until all was quiet`);
+
+  return {
+    seed,
+    weathered: verdict.violations.length === 0,
+    orders: load.orders,
+    acts: acts.length,
+    fired: done.filter(({ fired }) => fired !== null).length,
+    done,
+    verdict,
+  };
+}
+
+async function stageOf(lab: Lab): Promise<Stage> {
+  const parts = await lab.states();
+  const namesOf = (kind: (typeof parts)[number]['kind']) =>
+    parts.filter((each) => each.kind === kind).map(({ name }) => name);
+  return {
+    services: namesOf('service'),
+    databases: namesOf('database'),
+    brokers: namesOf('nats'),
+    links: (await lab.links()).filter(isOfTheFlow).map(({ client, server }) => ({ client, server })),
+  };
+}
+
+/** Not the auditor's, which nobody uses until the end. */
+const isOfTheFlow = ({ client, server }: Link): boolean =>
+  !(client.startsWith(gatewayName) && server.endsWith(databasePart('')));
