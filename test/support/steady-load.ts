@@ -18,8 +18,12 @@ export type LoadedOrder = {
   answer: { status: number; code: string | null; order: Order | null; at: number } | null;
 };
 
+/** A try that somebody took in and did not answer, or answered with a fault of ours. */
+export type Failure = { orderId: string; url: string; at: number; what: string };
+
 export type SteadyLoad = {
   orders: LoadedOrder[];
+  failures: Failure[];
   /** Orders that were sent after that moment and have come to their end since. */
   endedSince(ms: number): Record<Protocol, number>;
   /** Waits for the orders that are under way. */
@@ -35,6 +39,7 @@ const waitSeconds = 5;
 
 export function startLoad(urls: readonly string[], clients: number): SteadyLoad {
   const orders: LoadedOrder[] = [];
+  const failures: Failure[] = [];
   let stopping = false;
 
   const client = async (first: number) => {
@@ -43,7 +48,7 @@ export function startLoad(urls: readonly string[], clients: number): SteadyLoad 
       orders.push(order);
       for (let turn = index; order.answer === null; turn++) {
         order.tries += 1;
-        order.answer = await tryOnce(order, urls[turn % urls.length] ?? '');
+        order.answer = await tryOnce(order, urls[turn % urls.length] ?? '', failures);
         if (order.answer === null && Date.now() - order.sentAt > giveUpMs) break;
         await new Promise((resolve) => setTimeout(resolve, order.answer === null ? retryMs : pauseMs));
       }
@@ -53,6 +58,7 @@ export function startLoad(urls: readonly string[], clients: number): SteadyLoad 
 
   return {
     orders,
+    failures,
     endedSince(ms) {
       const ended = orders.filter(({ sentAt, answer }) => sentAt > ms && answer !== null && isEnd(answer));
       const of = (protocol: Protocol) => ended.filter((order) => order.protocol === protocol).length;
@@ -71,7 +77,12 @@ export const isEnd = ({ code, order }: NonNullable<LoadedOrder['answer']>): bool
 /** What may be different the next time: nobody there, nothing known, or somebody else at it. */
 const retried = ['service-unavailable', 'transaction-aborted', 'idempotency-key-in-flight', 'internal-error'];
 
-async function tryOnce({ key, body }: LoadedOrder, url: string): Promise<LoadedOrder['answer']> {
+async function tryOnce(
+  { orderId, key, body }: LoadedOrder,
+  url: string,
+  failures: Failure[],
+): Promise<LoadedOrder['answer']> {
+  const failed = (what: string) => failures.push({ orderId, url, at: Date.now(), what });
   try {
     const response = await fetch(`${url}/api/orders`, {
       method: 'POST',
@@ -86,11 +97,15 @@ async function tryOnce({ key, body }: LoadedOrder, url: string): Promise<LoadedO
     const { status } = response;
     const said: unknown = await response.json();
     if (status < 300) return { status, code: null, order: said as Order, at: Date.now() };
-    const { code } = said as ProblemBody;
-    return retried.includes(code) ? null : { status, code, order: null, at: Date.now() };
-  } catch {
-    return null; // Refused, reset, or too late: whether it took effect is unknown, and the next try finds out.
+    const { code, detail } = said as ProblemBody;
+    if (!retried.includes(code)) return { status, code, order: null, at: Date.now() };
+    failed(`${status} ${code}: ${detail}`);
+  } catch (error) {
+    // Reset, or too late: whether it took effect is unknown, and the next try finds out. Who refuses took nothing in.
+    const { code } = ((error as Error).cause ?? {}) as { code?: string };
+    if (code !== 'ECONNREFUSED') failed(`${(error as Error).name} ${code}`);
   }
+  return null;
 }
 
 /** A few of every kind of story, under both protocols and in groups. */

@@ -3,11 +3,11 @@ import { expect } from 'vitest';
 import { runningLab } from '#lab/home.ts';
 import type { Invariants } from '#libs/checker/check.ts';
 import { participantNames } from '#libs/contracts/two-phase.ts';
-import { get, system } from './api.ts';
+import { endOf, eventuallyAll, get, system } from './api.ts';
 import { eventually } from './eventually.ts';
 import { violated } from './invariants.ts';
 import { metric } from './service.ts';
-import type { SteadyLoad } from './steady-load.ts';
+import { isEnd, type SteadyLoad } from './steady-load.ts';
 import { audit } from './two-phase.ts';
 
 /** Of each protocol, sent after the kill and ended before the part is back. */
@@ -41,6 +41,20 @@ export async function ordersEnd(load: SteadyLoad, since: number): Promise<void> 
     },
     endedWithinMs,
   );
+}
+
+/** Nothing that was placed before that moment is left lying by what came then. */
+export async function earlierEnd(load: SteadyLoad, before: number): Promise<void> {
+  const earlier = load.orders.filter(({ sentAt }) => sentAt < before);
+  await eventually(
+    'orders that were placed before are answered',
+    () => earlier.every(({ answer }) => answer !== null),
+    endedWithinMs,
+  );
+  // Answered before they had ended; the answer is what the next look goes by.
+  await eventuallyAll(earlier, async ({ orderId, answer }) => {
+    if (answer && !isEnd(answer)) answer.order = await endOf(orderId, endedWithinMs);
+  });
 }
 
 /** While orders go on coming in: no invariant is violated, and nothing stands in doubt for long. */
