@@ -8,7 +8,7 @@ import { eventually } from '../support/eventually.ts';
 import { heldDown } from '../support/held-down.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { isEnd, type SteadyLoad, startLoad } from '../support/steady-load.ts';
-import { expectHealth, ordersEnd, otherReplicaOf, pidOf, workOf } from '../support/survivors.ts';
+import { earlierEnd, expectHealth, ordersEnd, otherReplicaOf, pidOf, workOf } from '../support/survivors.ts';
 import {
   audit,
   bodyOf,
@@ -51,10 +51,12 @@ describe('While orders of both protocols come in', () => {
     const other = otherReplicaOf(part);
     const [before, pid, survivor] = [await workOf(other), pidOf(part), pidOf(other)];
     await using down = await heldDown(part);
-    await ordersEnd(load, Date.now());
+    const killedAt = Date.now();
+    await ordersEnd(load, killedAt);
     expect([pidOf(part), pidOf(other)]).toEqual([null, survivor]);
     if (before !== null) expect(await workOf(other)).toBeGreaterThan(before);
     await Promise.all([down.start(), expectHealth()]);
+    await earlierEnd(load, killedAt);
     expect(pidOf(part)).not.toBe(pid);
   });
 
@@ -102,6 +104,7 @@ describe('While orders of both protocols come in', () => {
     await ordersEnd(load, Date.now());
     expect([pidOf(part), await streamLeader()]).toEqual([null, leader]);
     await Promise.all([down.start(), expectHealth()]);
+    await earlierEnd(load, Date.now());
   });
 
   test('and the node that leads the stream is killed, another one leads', { timeout: slowMs }, async () => {
@@ -115,6 +118,7 @@ describe('While orders of both protocols come in', () => {
     await ordersEnd(load, Date.now());
     expect(pidOf(leader)).toBeNull();
     await Promise.all([down.start(), expectHealth()]);
+    await earlierEnd(load, Date.now());
   });
 
   test('and a node of the broker stands still, everybody goes to the others', {
@@ -126,6 +130,7 @@ describe('While orders of both protocols come in', () => {
     still.resume();
     await labControl(system.home).ready();
     await expectHealth();
+    await earlierEnd(load, Date.now());
   });
 });
 
