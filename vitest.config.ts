@@ -88,6 +88,17 @@ export default defineConfig({
         },
       },
       {
+        // Labs of their own, broken on purpose.
+        test: {
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: journeyMs,
+          hookTimeout: setupMs,
+          sequence: group(8),
+        },
+      },
+      {
         // One broker after another, each of its own.
         test: {
           name: 'broker',

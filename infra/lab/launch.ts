@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LabError } from './errors.ts';
 import { homeDirectory, reapLeftovers, stateFile, takeHome, writeState } from './home.ts';
+import type { BrokerKeeper } from './nats.ts';
 import { buildParts, type Parts } from './parts.ts';
 import { identify } from './process-table.ts';
 import { Supervisor } from './supervisor.ts';
@@ -86,7 +87,7 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
     const onChange = () => saveState(home, parts, supervisors, startedAt);
     for (const spec of parts.specs) supervisors.push(new Supervisor(spec, { home, say, onChange }));
     await startAll(supervisors, parts, say, options.signal);
-    return labOf(home, parts, supervisors, release);
+    return labOf(home, parts, supervisors, await parts.keep(), release);
   } catch (error) {
     await stopAll(supervisors);
     end(home, release);
@@ -128,7 +129,13 @@ async function startSpare(supervisor: Supervisor, say: (line: string) => void): 
   await Promise.race([started, delay(spareWithinMs, undefined, { ref: false })]);
 }
 
-function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: () => void): Lab {
+function labOf(
+  home: string,
+  parts: Parts,
+  supervisors: Supervisor[],
+  keeper: BrokerKeeper,
+  release: () => void,
+): Lab {
   const part = (name: string): Supervisor => {
     const found = supervisors.find(({ spec }) => spec.name === name);
     if (found !== undefined) return found;
@@ -163,7 +170,10 @@ function labOf(home: string, parts: Parts, supervisors: Supervisor[], release: (
       await Promise.all(needed.map((each) => each.ready()));
     },
     close: () => {
-      closing ??= stopAll(supervisors).finally(() => end(home, release));
+      closing ??= keeper
+        .stop()
+        .then(() => stopAll(supervisors))
+        .finally(() => end(home, release));
       return closing;
     },
   };

@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { makeAdminToken } from './admin-token.ts';
 import { type Addresses, serviceEnvironment } from './environment.ts';
 import { tracing } from './jaeger.ts';
-import { isOk, natsServers, provision } from './nats.ts';
+import { type BrokerKeeper, isOk, keep, natsServers, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
 import { type DatabaseServer, databaseServer } from './postgres.ts';
@@ -45,6 +45,8 @@ export type Parts = {
   jaegerUrl: string | null;
   /** What a part needs once it is ready, before others may use it. */
   ensure: (part: string) => Promise<void>;
+  /** Makes again what disappears from the broker while the lab runs. */
+  keep: () => Promise<BrokerKeeper>;
 };
 
 const host = '127.0.0.1';
@@ -99,6 +101,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
       if (part === natsPart) return provision(nats.url, nodes.length);
       return servers.find(({ spec }) => spec.name === part)?.ensure();
     },
+    keep: () => keep(nats.url, broker.kind === 'binary' ? nodes.length : 1, say),
   };
 }
 

@@ -210,6 +210,8 @@ const readerOf =
 const byOrder = <Row extends { orderId: string }>(rows: readonly Row[]) =>
   new Map(rows.map((row) => [row.orderId, row]));
 
+const silenceMsMax = 5_000;
+
 /** Ids of all messages in the stream. Headers only: the bodies stay where they are. */
 async function readStream(connection: NatsConnection): Promise<Set<string>> {
   const ids = new Set<string>();
@@ -217,10 +219,17 @@ async function readStream(connection: NatsConnection): Promise<Set<string>> {
   const { state } = await manager.streams.info(eventStream);
   if (state.messages === 0) return ids;
   const consumer = await jetstream(connection).consumers.get(eventStream, { headers_only: true });
-  for await (const message of await consumer.consume({ max_messages: 1_000, idle_heartbeat: 1_000 })) {
-    ids.add(message.headers?.get('Nats-Msg-Id') ?? `(no id, sequence ${message.seq})`);
+  const messages = await consumer.consume({ max_messages: 1_000, idle_heartbeat: 1_000 });
+  // A stream with a damaged block stops in the middle: what cannot be read counts as lost.
+  const giveUp = setTimeout(() => void messages.close(), silenceMsMax);
+  for await (const message of messages) {
+    giveUp.refresh();
+    // What the broker had forgotten has a second part in its id (libs/step/relay.ts).
+    const [id] = message.headers?.get('Nats-Msg-Id').split('/') ?? [];
+    ids.add(id || `(no id, sequence ${message.seq})`);
     // The last message may have been deleted: then nothing reaches `last_seq`, and only `pending` says the end.
     if (message.seq >= state.last_seq || message.info.pending === 0) break;
   }
+  clearTimeout(giveUp);
   return ids;
 }
