@@ -42,8 +42,15 @@ export async function keepBroker({ url, replicas, say = () => {} }: ProvisionOpt
   let trouble = '';
   let looks: Promise<void> = Promise.resolve();
 
+  let suspects: readonly string[] = [];
+
   const look = async () => {
-    const faults = await findFaults(manager);
+    const found = await findFaults(manager);
+    // A node of a cluster that has just come to lead may not know yet all that it has: it is asked twice.
+    const faults = found.filter(
+      ({ what, consumer }) => !consumer || replicas === 1 || suspects.includes(what),
+    );
+    suspects = found.map(({ what }) => what);
     for (const { consumer } of faults) if (consumer) await manager.consumers.delete(eventStream, consumer);
     if (faults.length > 0) await ensureAll(manager, replicas);
     for (const { what, fault } of faults) say(`the keeper made ${what} again: ${fault}`);

@@ -197,6 +197,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
   journalRoutes(app, service, context);
   twoPhase?.takePart(app, { publisher, injector, onVerdicts: countSteps });
   service.routes(app, context);
+  // Until then nothing is published: whoever asked so early would wait for the relay.
+  await watch.opened;
   await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
   log.info({ port: config.SERVICE_PORT }, 'ready');
 

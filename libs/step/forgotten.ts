@@ -16,7 +16,7 @@ export type Newest = {
 
 const selectNewest = statement<Newest>(`
   select subject, coalesce(newest.sequence, 0) as last, coalesce(gone.sequence, 0) as before
-  from unnest($1::text[]) as own (subject)
+  from unnest($1::text[]) with ordinality as own (subject, place)
   left join lateral (
     select stream_sequence as sequence, published_at from outbox
     where outbox.subject = own.subject and published_at is not null and stream_sequence is not null
@@ -24,11 +24,13 @@ const selectNewest = statement<Newest>(`
   left join lateral (
     select stream_sequence as sequence, published_at from outbox
     where outbox.subject = own.subject and published_at is not null and stream_sequence < $2
-    order by stream_sequence desc limit 1) as gone on gone.published_at > $3`);
+    order by stream_sequence desc limit 1) as gone on gone.published_at > $3
+  order by place`);
 
 /**
  * Where the rows of each subject end, of those that were published after `since`: what is older the stream may have
- * dropped because of its age. Two looks into an index for each, however large the outbox is.
+ * dropped because of its age. In the order of the subjects. Two looks into an index for each, however large the
+ * outbox is.
  */
 export async function newestOf(
   tx: Tx,

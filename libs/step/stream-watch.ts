@@ -20,12 +20,16 @@ const settleMs = 1_000;
 /** A stream that cannot be looked at for so long is trusted: to publish twice is harmless, never to publish is not. */
 const heldMsMax = 10_000;
 const lookAgainMs = 250;
+/** A node that has just come to lead a cluster may not know yet all that it has. */
+const leaderCatchesUpMs = 300;
 /** So close to its age a message may be gone because of that. */
 const ageMarginMs = 10 * 60_000;
 /** Of one transaction. */
 const rowsMax = 1_000;
 
 export type StreamWatch = {
+  /** Resolves when the first look is over, for better or worse. */
+  opened: Promise<void>;
   /** Whether the stream must be looked at before anything is published. */
   isHeld(): boolean;
   /** Looks now: something has happened to stream or consumer. */
@@ -83,9 +87,14 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     const since = new Date(now().getTime() - eventAgeMsMax + ageMarginMs);
     const { first, holes } = await looking.ends();
     const newest = await runThenCommit(pool, (tx) => newestOf(tx, subjects, first, since));
-    const lastOn = await looking.lastOn(newest.map(({ subject }) => subject));
+    let missing = missingRanges(newest, await looking.lastOn(subjects), first);
+    if (missing.length > 0 && held) {
+      // While nobody publishes there is time to ask twice.
+      await pause(leaderCatchesUpMs);
+      missing = missingRanges(newest, await looking.lastOn(subjects), first);
+    }
     let lost = 0;
-    for (const range of [...missingRanges(newest, lastOn, first), ...reuses]) {
+    for (const range of [...missing, ...reuses]) {
       lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
     }
     reuses = [];
@@ -108,8 +117,9 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     const looked = looks.then(look).then(
       () => true,
       (error: Error) => {
-        detail.stream = `cannot be looked at: ${error.message}`;
-        onTrouble(error, 'the stream cannot be looked at');
+        const trouble = `cannot be looked at: ${error.message}`;
+        if (detail.stream !== trouble) onTrouble(error, 'the stream cannot be looked at');
+        detail.stream = trouble;
         return false;
       },
     );
@@ -136,7 +146,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     }
   };
   void listen();
-  void letGo(0);
+  const opened = letGo(0);
 
   const watching = repeat({
     pauseMs: lookEveryMs,
@@ -145,6 +155,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
   });
 
   return {
+    opened,
     isHeld: () => held,
     look: () => void lookNext(),
     reused(from, upTo) {
