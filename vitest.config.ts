@@ -101,13 +101,14 @@ export default defineConfig({
         },
       },
       {
-        // Labs of their own, each in a storm.
+        // Labs of their own, each to be broken as a whole.
         test: {
-          name: 'storm',
-          include: ['test/storm/*.test.ts'],
+          name: 'own-labs',
+          include: ['test/own-labs/*.test.ts'],
           fileParallelism: false,
           testTimeout: 240_000,
-          sequence: group(8),
+          hookTimeout: setupMs,
+          sequence: group(9),
         },
       },
       {

@@ -30,6 +30,7 @@ export const userIds = {
   gateway: 10_007,
   provision: 10_008,
   nats: 10_009,
+  keeper: 10_017,
 } as const;
 
 /**
@@ -92,6 +93,7 @@ export function secretFiles(secrets: Secrets, natsConfiguration: string, admin: 
     own('gateway', 'nats-url', natsUrl('gateway')),
     own('provision', 'databases.json', JSON.stringify(provisioning(secrets))),
     own('provision', 'nats-url', natsUrl(adminName)),
+    own('keeper', 'nats-url', natsUrl(adminName)),
     own('nats', 'nats.conf', brokerPasswords(secrets) + natsConfiguration),
   ];
 }

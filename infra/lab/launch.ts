@@ -6,6 +6,7 @@ import { serveControl } from './control/server.ts';
 import { LabError } from './errors.ts';
 import { homeDirectory, reapLeftovers, stateFile, takeHome, writeState } from './home.ts';
 import { type Lab, labOf, startOrder } from './lab.ts';
+import type { BrokerKeeper } from './nats.ts';
 import { buildParts, type Parts } from './parts.ts';
 import { identify } from './process-table.ts';
 import { Supervisor } from './supervisor.ts';
@@ -51,9 +52,11 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
   const supervisors: Supervisor[] = [];
   const sockets = socketDirectory(home);
   let closeControl = async () => {};
+  let keeper: BrokerKeeper | undefined;
   const close = async () => {
     try {
       await closeControl();
+      await keeper?.stop();
       await stopAll(supervisors);
     } finally {
       sockets.remove();
@@ -86,6 +89,7 @@ export async function launchLab(options: LabOptions): Promise<Lab> {
     });
     closeControl = await serveControl(parts.control, lab);
     await startAll(supervisors, parts, say, options.signal);
+    keeper = await parts.keep();
     return lab;
   } catch (error) {
     await close();

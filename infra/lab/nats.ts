@@ -135,6 +135,18 @@ export async function provision(url: string, replicas: number): Promise<void> {
   }
 }
 
+export type BrokerKeeper = { stop(): Promise<void> };
+
+/** Loaded when there is a broker to keep; in the launcher's process, because one of its own would cost four times as much. */
+export async function keep(
+  url: string,
+  replicas: number,
+  say: (line: string) => void,
+): Promise<BrokerKeeper> {
+  const { keepBroker } = await import('../nats/keeper.ts');
+  return keepBroker({ url, replicas, say });
+}
+
 /** What a broker alone has stored no cluster knows of, and deletes; the other way round it would be lost as well. */
 async function keepNodes(directory: string, nodes: number): Promise<void> {
   const file = join(directory, 'nodes');

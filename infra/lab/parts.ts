@@ -6,7 +6,7 @@ import { tracing } from './jaeger.ts';
 import type { LinkPlan } from './links/link.ts';
 import { type Links, linksServer } from './links/part.ts';
 import { planLinks, through } from './links/plan.ts';
-import { isOk, natsServers, provision } from './nats.ts';
+import { type BrokerKeeper, isOk, keep, natsServers, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
 import { type DatabaseServer, databaseServer } from './postgres.ts';
@@ -55,6 +55,8 @@ export type Parts = {
   control: string;
   /** What a part needs once it is ready, before others may use it. */
   ensure: (part: string) => Promise<void>;
+  /** Makes again what disappears from the broker while the lab runs. */
+  keep: () => Promise<BrokerKeeper>;
 };
 
 const host = '127.0.0.1';
@@ -127,6 +129,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
       if (part === natsPart) return provision(nats.url, nodes.length);
       return servers.find(({ spec }) => spec.name === part)?.ensure();
     },
+    keep: () => keep(nats.url, broker.kind === 'binary' ? nodes.length : 1, say),
   };
 }
 

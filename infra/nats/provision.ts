@@ -57,16 +57,19 @@ async function provisionOnce({ url, replicas }: ProvisionOptions): Promise<void>
     reconnect: false,
   });
   try {
-    const manager = await jetstreamManager(connection, { checkAPI: false });
-    for (const config of [...streams, faultStreamConfig]) {
-      await ensureStream(manager, { ...config, subjects: [...config.subjects], num_replicas: replicas });
-    }
-    // Last, because it is what a service waits for.
-    for (const [service, subjects] of Object.entries(readConsumers())) {
-      await ensureConsumer(manager, service, subjects);
-    }
+    await ensureAll(await jetstreamManager(connection, { checkAPI: false }), replicas);
   } finally {
     await connection.close();
+  }
+}
+
+export async function ensureAll(manager: JetStreamManager, replicas: number): Promise<void> {
+  for (const config of [...streams, faultStreamConfig]) {
+    await ensureStream(manager, { ...config, subjects: [...config.subjects], num_replicas: replicas });
+  }
+  // Last, because it is what a service waits for.
+  for (const [service, subjects] of Object.entries(readConsumers())) {
+    await ensureConsumer(manager, service, subjects);
   }
 }
 
@@ -94,7 +97,7 @@ async function ensureConsumer(manager: JetStreamManager, service: string, subjec
 }
 
 /** Generated from the reactions of the services. */
-function readConsumers(): Record<string, string[]> {
+export function readConsumers(): Record<string, string[]> {
   return JSON.parse(readFileSync(new URL('consumers.json', import.meta.url), 'utf8'));
 }
 
@@ -107,16 +110,21 @@ function isFinal(error: unknown): boolean {
   return error instanceof Error && /authorization|authentication|permissions? violation/i.test(error.message);
 }
 
-if (import.meta.main) {
+/** What `provision` and `keeper` are told by the environment; ends the process with one line when it is not enough. */
+export function readEnvironment(say: (line: string) => void): Pick<ProvisionOptions, 'url' | 'replicas'> {
   const { NATS_URL, NATS_URL_FILE, NATS_REPLICAS = '1' } = process.env;
   const url = NATS_URL ?? (NATS_URL_FILE && readFileSync(NATS_URL_FILE, 'utf8').trim());
   const replicas = Number(NATS_REPLICAS);
-  const say = (line: string) => process.stderr.write(`${line}\n`);
   if (!url || !Number.isInteger(replicas) || replicas < 1) {
     say('environment: NATS_URL or NATS_URL_FILE is needed, and NATS_REPLICAS is a number of copies');
     process.exit(2);
   }
-  await provisionBroker({ url, replicas, say }).catch((error: Error) => {
+  return { url, replicas };
+}
+
+if (import.meta.main) {
+  const say = (line: string) => process.stderr.write(`${line}\n`);
+  await provisionBroker({ ...readEnvironment(say), say }).catch((error: Error) => {
     say(error.message);
     process.exitCode = 1;
   });

@@ -91,6 +91,11 @@ function service(name: ServiceName): BrokerUser {
       },
       {
         may: 'publish',
+        subjects: [`${api}.STREAM.INFO.${eventStream}`],
+        why: 'sees whether the stream still has what it acknowledged',
+      },
+      {
+        may: 'publish',
         // The second form names the domain (none: _) and the account; brokers from 2.15 on may ask for it.
         subjects: [`$JS.ACK.${consumer}.>`, `$JS.ACK._.*.${consumer}.>`],
         why: 'acknowledges what it has read',

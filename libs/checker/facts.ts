@@ -213,5 +213,6 @@ const byOrder = <Row extends { orderId: string }>(rows: readonly Row[]) =>
 async function readStream(connection: NatsConnection): Promise<Set<string>> {
   const stored = storedMessages(connection);
   const ids = await stored.ids(await stored.bounds());
-  return new Set([...ids].map(([sequence, id]) => id || `(no id, sequence ${sequence})`));
+  // What the broker had forgotten has a second part in its id (libs/step/relay.ts).
+  return new Set([...ids].map(([sequence, id]) => id.split('/')[0] || `(no id, sequence ${sequence})`));
 }

@@ -27,6 +27,8 @@ export type ConsumeOptions = {
   onMessage(message: JsMsg): Promise<void>;
   /** Whether more is waiting for its turn than is good: then nothing more is taken in for a moment. */
   isFull(): boolean;
+  /** The broker says that the consumer is gone: it goes on by itself when there is one of that name again. */
+  onDeleted?(): void;
   onTrouble(error: unknown): void;
 };
 
@@ -35,8 +37,9 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
   const what = `the consumer ${durable} of the stream ${eventStream}`;
   const find = () => jetstream(connection).consumers.get(eventStream, durable);
   // Bounded at the start; later the wait has no end, as for the broker itself.
-  let consumer: Consumer = await provisioned(what, find, onTrouble);
+  let consumer: Consumer | undefined = await provisioned(what, find, onTrouble);
   let stopping = false;
+  const { promise: stopped, resolve: endPause } = Promise.withResolvers<void>();
   let messages: ConsumerMessages | undefined;
 
   const inHand = new Set<JsMsg>();
@@ -45,31 +48,35 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
     for (const message of inHand) message.working();
   }, ackWaitMs / 3);
 
+  const readFrom = async (found: Consumer) => {
+    messages = await found.consume({
+      max_messages: messagesAheadMax,
+      idle_heartbeat: heartbeatMs,
+      // Asks again without looking at the consumer first: while a cluster elects its leader that look is not
+      // answered, and the client would wait for half a minute before the next one. It goes on by itself as well
+      // when the consumer was deleted and made again (test/broker).
+      bind: true,
+    });
+    void tellDeletion(messages, options.onDeleted);
+    // `stop` found nothing to close when it came before this.
+    if (stopping) await messages.close();
+    for await (const message of messages) {
+      inHand.add(message);
+      void onMessage(message).then(() => inHand.delete(message));
+      while (options.isFull() && !stopping) await pause(fullPauseMs);
+    }
+  };
+
   const loop = async () => {
-    for (;;) {
-      if (stopping) return;
+    while (!stopping) {
       try {
-        messages = await consumer.consume({
-          max_messages: messagesAheadMax,
-          idle_heartbeat: heartbeatMs,
-          // Asks again without looking at the consumer first: while a cluster elects its leader that look is not
-          // answered, and the client would wait for half a minute before the next one.
-          bind: true,
-        });
-        if (stopping) return await messages.close().then(() => {});
-        for await (const message of messages) {
-          inHand.add(message);
-          void onMessage(message).then(() => inHand.delete(message));
-          while (options.isFull() && !stopping) await pause(fullPauseMs);
-        }
-        if (stopping) return;
-        await pause(restartPauseMs);
-        consumer = await find();
+        consumer ??= await find();
+        await readFrom(consumer);
       } catch (error) {
-        if (stopping) return;
         onTrouble(missing(what, error));
-        await pause(restartPauseMs);
       }
+      consumer = undefined;
+      await Promise.race([pause(restartPauseMs), stopped]);
     }
   };
   const running = loop();
@@ -77,11 +84,16 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
   return {
     async stop() {
       stopping = true;
+      endPause();
       if (messages) await drain(messages);
       await running;
       clearInterval(heartbeat);
     },
   };
+}
+
+async function tellDeletion(messages: ConsumerMessages, onDeleted: (() => void) | undefined): Promise<void> {
+  for await (const { type } of messages.status()) if (type === 'consumer_deleted') onDeleted?.();
 }
 
 /**

@@ -7,31 +7,67 @@
 import { createInbox, headers, type Msg, type NatsConnection } from '@nats-io/transport-node';
 import { batchContentType } from '#libs/contracts/events.ts';
 import { inboxPrefix } from './address.ts';
+import { eventStream } from './streams.ts';
 
 const publishTimeoutMs = 5_000;
 const sweepMs = 500;
 
 export type Message = { messageId: string; subject: string; body: string };
-/** Resolves when the broker has stored the message, and rejects when that is refused or unknown. */
-export type Publish = (message: Message, extraHeaders?: Record<string, string>) => Promise<void>;
+/** Resolves with its sequence once the broker has stored the message; rejects when that is refused or unknown. */
+export type Publish = (message: Message, extraHeaders?: Record<string, string>) => Promise<number>;
 
-type Pending = { subject: string; lateAt: number; resolve: () => void; reject: (error: Error) => void };
+export type PublisherOptions = {
+  /** While true nothing is sent, and all is refused at once: for what has an outbox that means "later". */
+  isHeld?(): boolean;
+  /**
+   * The stream of events gave a message the sequence `from`, although it had reached `upTo` before that message
+   * was sent: what stood there is lost.
+   */
+  onReused?(from: number, upTo: number): void;
+};
 
-export function createPublisher(connection: NatsConnection): Publish {
+type Pending = {
+  subject: string;
+  lateAt: number;
+  /** What the stream of events had reached when this was sent: this must come after it. */
+  reached: number;
+  resolve: (sequence: number) => void;
+  reject: (error: Error) => void;
+};
+type Ack = { stream: string; seq: number; duplicate?: boolean; error?: { description?: string } };
+
+export function createPublisher(connection: NatsConnection, options: PublisherOptions = {}): Publish {
+  const { isHeld, onReused } = options;
   const inbox = createInbox(inboxPrefix(connection));
   const pending = new Map<string, Pending>();
   let next = 0;
+  let reached = 0;
 
   const settle = (error: Error | null, message: Msg) => {
     const token = message.subject.slice(inbox.length + 1);
     const waiting = pending.get(token);
     if (!waiting) return;
     pending.delete(token);
-    const refusal = error?.message ?? refusalOf(message);
-    if (refusal) waiting.reject(new Error(`${waiting.subject} was not stored: ${refusal}`));
-    else waiting.resolve();
+    try {
+      if (error) throw error;
+      const ack = readAck(message);
+      if (ack.stream === eventStream && !ack.duplicate) noteReached(ack.seq, waiting.reached);
+      waiting.resolve(ack.seq);
+    } catch (refusal) {
+      waiting.reject(new Error(`${waiting.subject} was not stored: ${(refusal as Error).message}`));
+    }
   };
   connection.subscribe(`${inbox}.*`, { callback: settle });
+
+  const noteReached = (sequence: number, before: number) => {
+    if (sequence > before) {
+      reached = Math.max(reached, sequence);
+      return;
+    }
+    // Told once: from here on the sequences go up again.
+    if (before === reached) onReused?.(sequence, before);
+    reached = sequence;
+  };
 
   // One timer for all: acknowledgements come in order, so the oldest is the first to be late.
   const sweep = setInterval(() => {
@@ -45,13 +81,14 @@ export function createPublisher(connection: NatsConnection): Publish {
   sweep.unref();
 
   return ({ messageId, subject, body }, extraHeaders) => {
+    if (isHeld?.()) return Promise.reject(new Error(`${subject} waits until the stream has been looked at`));
     const header = headers();
     header.set('Nats-Msg-Id', messageId);
     header.set('Content-Type', batchContentType);
     for (const [name, value] of Object.entries(extraHeaders ?? {})) header.set(name, value);
     const token = (next++).toString(36);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    pending.set(token, { subject, lateAt: performance.now() + publishTimeoutMs, resolve, reject });
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    pending.set(token, { subject, lateAt: performance.now() + publishTimeoutMs, reached, resolve, reject });
     try {
       connection.publish(subject, body, { reply: `${inbox}.${token}`, headers: header });
     } catch (error) {
@@ -63,11 +100,13 @@ export function createPublisher(connection: NatsConnection): Publish {
   };
 }
 
-function refusalOf(message: Msg): string | null {
-  if (message.headers?.code === 503) return 'no stream takes this subject';
-  const ack = message.json<{ error?: { description?: string }; seq?: number }>();
-  if (ack.error) return ack.error.description ?? 'the broker refused it';
+/** Throws what the broker refused with. */
+function readAck(message: Msg): Ack {
+  if (message.headers?.code === 503) throw new Error('no stream takes this subject');
+  const ack = message.json<Ack>();
+  if (ack.error) throw new Error(ack.error.description ?? 'the broker refused it');
   // To a repeat of what it has proposed to its cluster but not stored, 2.10 answers `duplicate` with sequence 0.
   // A leader that stood still says so of messages that are lost by then; later versions refuse the repeat.
-  return ack.seq ? null : 'the broker knows the message, and has not stored it yet';
+  if (!ack.seq) throw new Error('the broker knows the message, and has not stored it yet');
+  return ack;
 }

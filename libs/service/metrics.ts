@@ -93,6 +93,16 @@ export function createMetrics(service: string) {
       help: 'Messages that the relay published because nobody else had',
       registers,
     }),
+    forgotten: new Counter({
+      name: 'saga_outbox_forgotten_total',
+      help: 'Messages that the broker had acknowledged and lost; they are published again',
+      registers,
+    }),
+    consumerFaulty: new Gauge({
+      name: 'saga_consumer_faulty',
+      help: '1 while the durable consumer is missing, or stands beyond the end of the stream',
+      registers,
+    }),
     deadLetters: new Counter({ name: 'saga_dead_letters_total', help: 'Events dead-lettered', registers }),
     stuck: new Counter({
       name: 'saga_stuck_undos_total',

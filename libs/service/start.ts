@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { createInjectorFor } from '#libs/faults/start.ts';
 import { connectNats } from '#libs/nats/connect.ts';
 import { consume } from '#libs/nats/consume.ts';
+import { lookingAt } from '#libs/nats/looking.ts';
 import { createPublisher } from '#libs/nats/publish.ts';
 import { migrate } from '#libs/postgres/migrate.ts';
 import { createPool } from '#libs/postgres/pool.ts';
@@ -16,6 +17,7 @@ import { receive } from '#libs/step/delivery.ts';
 import { createOutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import { startRelay } from '#libs/step/relay.ts';
 import { createSagaDriver } from '#libs/step/saga-driver.ts';
+import { type StreamWatch, watchStream } from '#libs/step/stream-watch.ts';
 import { traceBatch, traceNothing } from '#libs/telemetry/batch-trace.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
 import { retraceEvents } from '#libs/telemetry/retrace.ts';
@@ -23,6 +25,7 @@ import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 import { readConfig, serviceConfig } from './config.ts';
 import { createCounting } from './counting.ts';
 import type { ServiceContext, ServiceDefinition } from './definition.ts';
+import { subjectsOf, tellForgetting } from './forgetting.ts';
 import { createHttp } from './http.ts';
 import { journalRoutes } from './journal-routes.ts';
 import { lookAtConsumer, lookAtDatabase } from './look-at.ts';
@@ -74,7 +77,11 @@ export async function start(service: ServiceDefinition): Promise<void> {
     monitorUrl: config.NATS_MONITOR_URL,
     unsafe: config.NATS_UNSAFE === '1',
   });
-  const publish = createPublisher(connection);
+  let watch: StreamWatch | undefined;
+  const publish = createPublisher(connection, {
+    isHeld: () => watch?.isHeld() ?? true,
+    onReused: (from, upTo) => watch?.reused(from, upTo),
+  });
   const injector = await createInjectorFor(connection, config.FAULTS, (point, action) => {
     metrics.faults.inc({ point, action });
     log.warn({ point, action }, 'injected fault fired');
@@ -114,6 +121,17 @@ export async function start(service: ServiceDefinition): Promise<void> {
     },
   });
 
+  watch = watchStream(connection, {
+    looking: lookingAt(connection),
+    pool,
+    subjects: subjectsOf(name),
+    durable: name,
+    now,
+    onAway: publisher.distrust,
+    ...tellForgetting(metrics, log),
+    onTrouble,
+  });
+
   const context: ServiceContext = {
     config,
     log,
@@ -149,6 +167,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
       return settled;
     },
     isFull: () => driver.waiting() >= waitingMax,
+    onDeleted: watch.look,
     onTrouble: (error) => onTrouble(error, 'the consumer starts again'),
   });
 
@@ -169,7 +188,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
             () => 'up',
             () => 'down',
           );
-      return { ready: database === 'up' && broker === 'up', detail: { database, broker } };
+      const ready = database === 'up' && broker === 'up';
+      return { ready, detail: { database, broker, ...watch.detail() } };
     },
     async metrics() {
       metrics.waiting.set(driver.waiting());
@@ -180,6 +200,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
   journalRoutes(app, service, context);
   twoPhase?.takePart(app, { publisher, injector, onVerdicts: countSteps });
   service.routes(app, context);
+  // Until then nothing is published: whoever asked so early would wait for the relay.
+  await watch.opened;
   await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
   log.info({ port: config.SERVICE_PORT }, 'ready');
 
@@ -190,6 +212,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     () => twoPhase?.stop(),
     () => driver.stop(),
     () => lanePool.end(),
+    () => watch.stop(),
     () => relay.stop(),
     () => injector.stop(),
     () => connection.drain(),

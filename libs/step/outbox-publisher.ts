@@ -8,13 +8,13 @@ import { context, ROOT_CONTEXT } from '@opentelemetry/api';
 import type pg from 'pg';
 import type { Publish } from '#libs/nats/publish.ts';
 import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
-import { markPublished, type OutboxMessage } from './outbox.ts';
+import { markPublished, type OutboxMessage, type Stored } from './outbox.ts';
 
 /** Shorter than the relay's patience, so that a quiet service's rows are not published twice. */
 const quietMs = 300;
 /** After the spans are sent: every moment until the mark is one in which a crash has them told twice. */
 const quietMsOnceSent = 20;
-const idsMax = 1_000;
+const marksMax = 1_000;
 /** What an outage of the broker may add up to; the oldest are forgotten, and perhaps told twice. */
 const oursMax = 20_000;
 
@@ -26,6 +26,11 @@ export type OutboxPublisher = {
   publish(messages: readonly OutboxMessage[], published?: () => void): Promise<void>;
   /** Marks, in this transaction, what has been published since the last one. */
   markPublished(tx: Tx): void;
+  /**
+   * Leaves what is not marked yet to the relay: whether a broker that went away still has it is for the broker to
+   * say when it gets it again.
+   */
+  distrust(): void;
   /** Whether this process has the message in hand: its spans are its own to tell. */
   isOurs(messageId: string): boolean;
   stop(): Promise<void>;
@@ -40,36 +45,36 @@ export function createOutboxPublisher(options: {
   spansSent?: (() => Promise<void>) | undefined;
 }): OutboxPublisher {
   const { pool, publish, now, onTrouble, spansSent } = options;
-  let stored: string[] = [];
+  let stored: Stored[] = [];
   /** Traced messages, from their publication to their mark. */
   const ours = new Set<string>();
   let quiet: NodeJS.Timeout | undefined;
   const inFlight = new Set<Promise<void>>();
 
-  const publishOne = async (message: OutboxMessage): Promise<string[]> => {
+  const publishOne = async (message: OutboxMessage): Promise<Stored[]> => {
     try {
-      await publish(message);
-      if (!spansSent) noteStored([message.messageId], quietMs);
-      return [message.messageId];
+      const place = { messageId: message.messageId, sequence: await publish(message) };
+      if (!spansSent) noteStored([place], quietMs);
+      return [place];
     } catch (error) {
       onTrouble(error, `message ${message.messageId} is left to the relay`);
       return [];
     }
   };
 
-  const noteStored = (ids: readonly string[], flushMs: number) => {
-    stored.push(...ids);
+  const noteStored = (places: readonly Stored[], flushMs: number) => {
+    stored.push(...places);
     // Outside of any order's trace: these messages are of many.
     quiet ??= context.with(ROOT_CONTEXT, () => setTimeout(() => void flush(), flushMs));
   };
 
   const publishAll = async (messages: readonly OutboxMessage[], published?: () => void) => {
     if (spansSent) for (const { messageId } of messages) keepOurs(messageId);
-    const ids = (await Promise.all(messages.map(publishOne))).flat();
+    const places = (await Promise.all(messages.map(publishOne))).flat();
     published?.();
-    if (!spansSent || ids.length === 0) return;
+    if (!spansSent || places.length === 0) return;
     await spansSent();
-    noteStored(ids, quietMsOnceSent);
+    noteStored(places, quietMsOnceSent);
   };
 
   const keepOurs = (messageId: string) => {
@@ -79,19 +84,19 @@ export function createOutboxPublisher(options: {
   };
 
   const takeStored = () => {
-    const ids = stored.slice(0, idsMax);
-    stored = stored.slice(ids.length);
-    for (const id of ids) ours.delete(id);
-    return ids;
+    const places = stored.slice(0, marksMax);
+    stored = stored.slice(places.length);
+    for (const { messageId } of places) ours.delete(messageId);
+    return places;
   };
 
   const flush = async () => {
     quiet = undefined;
-    const ids = takeStored();
-    if (ids.length === 0) return;
-    await runThenCommit(pool, (tx) => markPublished(tx, ids, now())).catch((error) => {
+    const places = takeStored();
+    if (places.length === 0) return;
+    await runThenCommit(pool, (tx) => markPublished(tx, places, now())).catch((error) => {
       // Harmless: the relay publishes them once more, and every consumer's journal knows them.
-      onTrouble(error, `${ids.length} published messages stay unmarked`);
+      onTrouble(error, `${places.length} published messages stay unmarked`);
     });
   };
 
@@ -103,8 +108,11 @@ export function createOutboxPublisher(options: {
       inFlight.delete(publishing);
     },
     markPublished(tx) {
-      const ids = takeStored();
-      if (ids.length > 0) tx.write(markPublished(tx, ids, now()));
+      const places = takeStored();
+      if (places.length > 0) tx.write(markPublished(tx, places, now()));
+    },
+    distrust() {
+      stored = [];
     },
     isOurs: (messageId) => ours.has(messageId),
     async stop() {

@@ -5,7 +5,7 @@
  * would freeze it) and no NOTIFY (it cannot be prepared). See docs/decisions/0004.
  */
 import { eventsPerMessageMax, type SagaEvent } from '#libs/contracts/events.ts';
-import { statement } from '#libs/postgres/statement.ts';
+import { columns, statement } from '#libs/postgres/statement.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 
 export type OutboxMessage = {
@@ -53,23 +53,32 @@ export async function append(tx: Tx, messages: readonly OutboxMessage[]): Promis
   await Promise.all(writes);
 }
 
+/** What the broker has stored, and where. */
+export type Stored = { messageId: string; sequence: number };
+
 const updatePublished = statement(`
-  update outbox set published_at = $2 where message_id in (
+  update outbox set published_at = $3, stream_sequence = stored.sequence
+  from unnest($1::uuid[], $2::bigint[]) as stored (message_id, sequence)
+  where outbox.message_id = stored.message_id and outbox.message_id in (
     select message_id from outbox where message_id = any($1::uuid[]) and published_at is null
     for update skip locked)`);
 
 /** A row that a relay holds at this moment is skipped, not waited for: the relay marks it itself. */
-export async function markPublished(tx: Tx, messageIds: readonly string[], at: Date): Promise<void> {
-  await updatePublished(tx, messageIds, at);
+export async function markPublished(tx: Tx, stored: readonly Stored[], at: Date): Promise<void> {
+  await updatePublished(tx, ...columns(stored, ['messageId', 'sequence']), at);
 }
 
-const selectUnpublished = statement<OutboxMessage>(`
-  select message_id as "messageId", subject, events, body, created_at as "createdAt"
+/** With the sequence that the stream had it under and has no more; null when it was never marked. */
+export type Unpublished = OutboxMessage & { streamSequence: number | null };
+
+const selectUnpublished = statement<Unpublished>(`
+  select message_id as "messageId", subject, events, body, created_at as "createdAt",
+         stream_sequence as "streamSequence"
   from outbox where published_at is null and created_at < $1
   order by created_at limit $2 for update skip locked`);
 
 /** Claims rows that are older than a healthy publish takes. Another relay's rows are skipped, not waited for. */
-export async function claimUnpublished(tx: Tx, olderThan: Date, limit: number): Promise<OutboxMessage[]> {
+export async function claimUnpublished(tx: Tx, olderThan: Date, limit: number): Promise<Unpublished[]> {
   return selectUnpublished(tx, olderThan, limit);
 }
 

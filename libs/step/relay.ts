@@ -3,11 +3,11 @@
  * number of relays may run; each row is claimed by one. It also forgets rows past their retention.
  */
 import type pg from 'pg';
-import type { Publish } from '#libs/nats/publish.ts';
+import type { Message, Publish } from '#libs/nats/publish.ts';
 import { eventAgeMsMax } from '#libs/nats/streams.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
 import type { Retrace } from '#libs/telemetry/retrace.ts';
-import { claimUnpublished, forgetPublished, markPublished, type OutboxMessage } from './outbox.ts';
+import { claimUnpublished, forgetPublished, markPublished, type Unpublished } from './outbox.ts';
 import { repeat } from './repeat.ts';
 
 const tickMs = 1_000;
@@ -41,18 +41,22 @@ export function startRelay(options: {
     return runThenCommit(pool, async (tx) => {
       const rows = await claimUnpublished(tx, olderThan, rowsMax);
       if (rows.length === 0) return 0;
-      const results = await Promise.allSettled(rows.map((row) => publish(row)));
-      const stored = rows.filter((_, index) => results[index]?.status === 'fulfilled');
-      const messageIds = stored.map((row) => row.messageId);
+      const results = await Promise.allSettled(rows.map((row) => publish(asSent(row))));
+      const stored = rows.flatMap((row, index) => {
+        const result = results[index];
+        return result?.status === 'fulfilled' ? [{ ...row, sequence: result.value }] : [];
+      });
       if (retrace) await tellAgain(stored, retrace);
-      await markPublished(tx, messageIds, now());
+      await markPublished(tx, stored, now());
       return stored.length;
     });
   };
 
   /** Before they are marked: if this process dies as well, the next one tells them. */
-  const tellAgain = async (rows: readonly OutboxMessage[], { tell, isOurs, sent }: Retracing) => {
-    const left = rows.filter(({ messageId }) => !isOurs(messageId));
+  const tellAgain = async (rows: readonly Unpublished[], { tell, isOurs, sent }: Retracing) => {
+    const left = rows.filter(
+      ({ messageId, streamSequence }) => streamSequence === null && !isOurs(messageId),
+    );
     for (const { body } of left) tell(body);
     if (left.length > 0) await sent();
   };
@@ -73,6 +77,15 @@ export function startRelay(options: {
       if (tick % forgetEveryTicks === 0) await upTo(roundsMax, forgetRowsMax, forgetOnce);
     },
   });
+}
+
+/**
+ * After a purge a broker still remembers the ids of what it has purged, for its duplicate window, and would call
+ * this one a repeat. So what it has forgotten goes out under an id of its own for each loss; the checker knows its row by it.
+ */
+function asSent({ streamSequence, ...row }: Unpublished): Message {
+  if (streamSequence === null) return row;
+  return { ...row, messageId: `${row.messageId}/${streamSequence}` };
 }
 
 /** Repeats while a round is full, at most so many times: a stop never waits for a whole backlog. */

@@ -1,6 +1,16 @@
 /** The tables that services have beside their own: what it did, what it has to say, what it took part in. */
 import { sql } from 'drizzle-orm';
-import { check, index, integer, pgTable, primaryKey, text, timestamp, uuid } from 'drizzle-orm/pg-core';
+import {
+  bigint,
+  check,
+  index,
+  integer,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uuid,
+} from 'drizzle-orm/pg-core';
 
 /**
  * The journal: idempotency key, barrier and audit in one. One row per order, step and direction, written in
@@ -43,8 +53,16 @@ export const outbox = pgTable(
     body: text().notNull(),
     createdAt: timestamp({ withTimezone: true }).notNull(),
     publishedAt: timestamp({ withTimezone: true }),
+    /** Where the stream has the message, or had it: kept when `published_at` is taken back. See forgotten.ts. */
+    streamSequence: bigint({ mode: 'number' }),
   },
-  (table) => [index('outbox_unpublished').on(table.createdAt).where(sql`${table.publishedAt} is null`)],
+  (table) => [
+    index('outbox_unpublished').on(table.createdAt).where(sql`${table.publishedAt} is null`),
+    index('outbox_published').on(table.publishedAt).where(sql`${table.publishedAt} is not null`),
+    index('outbox_stored')
+      .on(table.subject, table.streamSequence)
+      .where(sql`${table.publishedAt} is not null`),
+  ],
 );
 
 /**

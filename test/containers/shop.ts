@@ -29,7 +29,7 @@ export const wanted = [...services, ...observers];
 export const has = (observer: string): boolean => observers.includes(observer);
 export const unless = (observer: string): string =>
   has(observer) ? '' : ` (skipped: the image of ${observer} is not here)`;
-export const running = [...wanted, ...databaseServers, 'nats'];
+export const running = [...wanted, ...databaseServers, 'nats', 'keeper'];
 
 export const compose = composeWith();
 const url = `http://127.0.0.1:${ports.gateway}`;

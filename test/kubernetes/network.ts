@@ -110,6 +110,7 @@ function neededEdges(manifests: readonly Manifest[]): string[] {
     ...databases.flatMap((name) => [`${name} → stranger:443`, `${name} → dns:443`]),
     ...inhabitants(manifests).map(({ name }) => `${name} → dns:53`),
     'provision-broker → nats:4222',
+    'broker-keeper → nats:4222',
     'nats → nats:6222',
   ];
 }

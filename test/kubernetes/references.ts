@@ -1,7 +1,7 @@
 /** Whether everything that a manifest names is there: Secrets and their keys, Services, ports, labels, targets. */
 import type { IScheduledBackup } from '@kubernetes-models/cloudnative-pg/postgresql.cnpg.io/v1';
 import type { IScaledObject } from '@kubernetes-models/keda/keda.sh/v1alpha1';
-import type { IDeployment } from 'kubernetes-models/apps/v1';
+import type { IDeployment, IStatefulSet } from 'kubernetes-models/apps/v1';
 import type { IHorizontalPodAutoscaler } from 'kubernetes-models/autoscaling/v2';
 import type { IJob } from 'kubernetes-models/batch/v1';
 import type { IPodDisruptionBudget } from 'kubernetes-models/policy/v1';
@@ -22,7 +22,11 @@ const byHand = { 'backup-store': ['ACCESS_KEY_ID', 'SECRET_ACCESS_KEY'] };
 type Pod = { owner: string; labels: Record<string, string>; spec: IPodSpec };
 
 export function podsOf(manifests: readonly Manifest[]): Pod[] {
-  const owners = [...ofKind<IDeployment>(manifests, 'Deployment'), ...ofKind<IJob>(manifests, 'Job')];
+  const owners = [
+    ...ofKind<IDeployment>(manifests, 'Deployment'),
+    ...ofKind<IStatefulSet>(manifests, 'StatefulSet'),
+    ...ofKind<IJob>(manifests, 'Job'),
+  ];
   return owners.flatMap(({ metadata, spec }) => {
     const { template } = spec as { template: { metadata?: { labels?: object }; spec?: IPodSpec } };
     if (!template.spec) return [];

@@ -1,13 +1,13 @@
 /** One of two replicas is told to stop, as every rollout does: nobody who was taken in is left without an answer. */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { labControl } from '#lab/control/client.ts';
 import { runningLab } from '#lab/home.ts';
 import { isOk } from '#lab/nats.ts';
 import { signalProcess, waitGone } from '#lab/process.ts';
 import { type Protocol, protocols } from '#libs/contracts/orders.ts';
 import { endOf, somebody, system } from '../support/api.ts';
 import { killPart } from '../support/control.ts';
-import { labControl } from '#lab/control/client.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { type SteadyLoad, startLoad } from '../support/steady-load.ts';
 import { earlierEnd, ordersEnd, pidOf } from '../support/survivors.ts';

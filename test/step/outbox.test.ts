@@ -34,10 +34,17 @@ const unpublished = async () =>
 
 /** A clock ahead of the rows, so that the relay's patience is over at once. */
 const later = () => new Date(Date.now() + 60_000);
-const relayOver = (publish: (message: Message) => Promise<void>, now = later, troubles: string[] = []) =>
+type Send = (message: Message) => Promise<void>;
+/** Each message gets the next sequence. */
+let sequence = 0;
+const numbered = (send: Send) => async (message: Message) => {
+  await send(message);
+  return ++sequence;
+};
+const relayOver = (send: Send, now = later, troubles: string[] = []) =>
   startRelay({
     pool: world.pool,
-    publish,
+    publish: numbered(send),
     now,
     onRelayed: () => {},
     onTrouble: (_error, what) => troubles.push(what),
@@ -130,10 +137,10 @@ describe('When messages were left unpublished', () => {
 });
 
 describe('When a message is published right after its commit', () => {
-  const publisherOver = (publish: (message: Message) => Promise<void>, troubles: string[] = []) =>
+  const publisherOver = (send: Send, troubles: string[] = []) =>
     createOutboxPublisher({
       pool: world.pool,
-      publish,
+      publish: numbered(send),
       now: () => new Date(),
       onTrouble: (_error, what) => troubles.push(what),
     });

@@ -43,6 +43,7 @@ function replicaOn({ pool }: World) {
       told?.();
     },
     markPublished: () => {},
+    distrust: () => {},
     isOurs: () => false,
     stop: async () => {},
   };

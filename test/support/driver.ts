@@ -37,7 +37,7 @@ export function drive(
     onTrouble,
     async publish(message) {
       await publish(message);
-      published.push(message);
+      return published.push(message);
     },
   });
   const driver = createSagaDriver({

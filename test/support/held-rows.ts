@@ -81,6 +81,7 @@ function driveWithLanes(of: World): Driven {
   const now = () => new Date();
   const publish = async ({ body }: { body: string }) => {
     for (const { type, subject } of JSON.parse(body)) sent.push(`${type} ${subject}`);
+    return sent.length;
   };
   const driver = createSagaDriver({
     service: of.definition.name,

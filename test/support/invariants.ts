@@ -3,14 +3,11 @@ import { expect } from 'vitest';
 import type { Invariants } from '#libs/checker/check.ts';
 import { call, get } from './api.ts';
 import { eventually } from './eventually.ts';
+import { violated } from './invariants-found.ts';
+
+export { violated };
 
 export const invariants = () => get<Invariants>('/api/invariants?quiet=true');
-
-/** The violated rules, with their first violations. */
-export const violated = (found: Invariants) =>
-  found.rules
-    .filter(({ holds }) => !holds)
-    .map(({ id, violations }) => ({ id, violations: violations.slice(0, 3) }));
 
 /** A message that a killed process had in hand comes again only after the broker's ack wait (10 s). */
 const quietWithinMs = 75_000;

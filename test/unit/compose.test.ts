@@ -72,7 +72,11 @@ test('No secret is in two files but where two must know it, and the token only w
       'provision/databases.json',
     ].sort(),
   );
-  expect(holders('secret-of-admin').sort()).toEqual(['nats/nats.conf', 'provision/nats-url']);
+  expect(holders('secret-of-admin').sort()).toEqual([
+    'keeper/nats-url',
+    'nats/nats.conf',
+    'provision/nats-url',
+  ]);
   expect(holders('the-admin-token').length).toBe(5);
   expect(holders('the-admin-token', false)).toEqual([]);
 });

@@ -1,0 +1,88 @@
+/**
+ * What a service may see of the stream of events: where it begins and ends, where its own messages end, and its
+ * own consumer. Nobody else's messages are read.
+ */
+import { JetStreamApiError, type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
+import { headers, type NatsConnection } from '@nats-io/transport-node';
+import { eventStream } from './streams.ts';
+
+const withinMs = 2_000;
+
+export type StreamEnds = {
+  first: number;
+  last: number;
+  /** Sequences in between that hold nothing. */
+  holes: readonly number[];
+};
+
+export type Looking = {
+  ends(): Promise<StreamEnds>;
+  /** The last sequence on each subject, 0 where the stream has nothing on it. Of subjects that this user may publish on. */
+  lastOn(subjects: readonly string[]): Promise<number[]>;
+  /** What is wrong with the consumer, for a person; null when nothing is. */
+  consumer(durable: string): Promise<string | null>;
+};
+
+export function lookingAt(connection: NatsConnection): Looking {
+  // Without its check, which asks for more than a service may.
+  const manager = jetstreamManager(connection, { checkAPI: false, timeout: withinMs });
+  let holes: readonly number[] = [];
+
+  return {
+    async ends() {
+      const { streams } = await manager;
+      let { state } = await streams.info(eventStream);
+      const count = state.num_deleted ?? 0;
+      // The list may be long: it is asked for when it has changed.
+      if (count > 0 && count !== holes.length) {
+        ({ state } = await streams.info(eventStream, { deleted_details: true }));
+        holes = state.deleted ?? [];
+      }
+      return { first: state.first_seq, last: state.last_seq, holes: count === 0 ? [] : holes };
+    },
+
+    lastOn: (subjects) => Promise.all(subjects.map((subject) => lastOn(connection, subject))),
+
+    consumer: async (durable) => consumerFault(await manager, durable),
+  };
+}
+
+/** No stream can have reached it, so a message that expects it is never stored. */
+const neverReached = Number.MAX_SAFE_INTEGER;
+const wrongLastSequence = 10071;
+
+/**
+ * Asks for the impossible, and reads the answer in the refusal: "wrong last sequence: 42". The right to publish is
+ * enough for that, while reading a message would take one that can be turned against others (infra/nats/users.ts).
+ */
+async function lastOn(connection: NatsConnection, subject: string): Promise<number> {
+  const header = headers();
+  header.set('Nats-Expected-Last-Subject-Sequence', String(neverReached));
+  const answer = await connection.request(subject, '', { headers: header, timeout: withinMs });
+  const { error } = answer.json<{ error?: { err_code: number; description: string } }>();
+  const [, sequence] = /: (\d+)$/.exec(error?.description ?? '') ?? [];
+  if (error?.err_code !== wrongLastSequence || sequence === undefined) {
+    throw new Error(`where ${subject} ends cannot be seen: ${error?.description ?? 'no refusal'}`);
+  }
+  return Number(sequence);
+}
+
+const consumerNotFound = 10014;
+export const consumerMissing = 'is missing';
+
+/**
+ * What is wrong with a durable consumer, for a person; null when nothing is. One that is ahead of its stream skips,
+ * on NATS 2.10 without a word, whatever is stored next. It is asked before the stream: what is delivered between the
+ * two looks is in the stream by the second.
+ */
+export async function consumerFault(manager: JetStreamManager, durable: string): Promise<string | null> {
+  try {
+    const { delivered, ack_floor } = await manager.consumers.info(eventStream, durable);
+    const { state } = await manager.streams.info(eventStream);
+    const at = Math.max(delivered.stream_seq, ack_floor.stream_seq);
+    return at > state.last_seq ? `stands at ${at}, beyond the end of the stream at ${state.last_seq}` : null;
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === consumerNotFound) return consumerMissing;
+    throw error;
+  }
+}

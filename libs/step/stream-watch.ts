@@ -1,0 +1,174 @@
+/**
+ * Notices that the broker has forgotten what it acknowledged (docs/decisions/0023): a stream rolled back to an older
+ * copy, purged, or with holes; a consumer that is gone or stands beyond the end. What the stream lost goes back to
+ * the outbox, and the relay publishes it again; a consumer is made again by the keeper (infra/nats/keeper.ts).
+ *
+ * After the broker was away nothing is published until the stream has been looked at, and for a moment more: as long
+ * as nobody has written to it, everybody who looks sees exactly how far it went back.
+ */
+import type { NatsConnection } from '@nats-io/transport-node';
+import type pg from 'pg';
+import type { Looking } from '#libs/nats/looking.ts';
+import { eventAgeMsMax } from '#libs/nats/streams.ts';
+import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
+import { missingRanges, newestOf, type Range, returnHoles, returnRange } from './forgotten.ts';
+import { repeat } from './repeat.ts';
+
+const lookEveryMs = 2_000;
+/** From a reconnection to the first message: others connect a little later. */
+const settleMs = 1_000;
+/** A stream that cannot be looked at for so long is trusted: to publish twice is harmless, never to publish is not. */
+const heldMsMax = 10_000;
+const lookAgainMs = 250;
+/** A node that has just come to lead a cluster may not know yet all that it has. */
+const leaderCatchesUpMs = 300;
+/** So close to its age a message may be gone because of that. */
+const ageMarginMs = 10 * 60_000;
+/** Of one transaction. */
+const rowsMax = 1_000;
+
+export type StreamWatch = {
+  /** Resolves when the first look is over, for better or worse. */
+  opened: Promise<void>;
+  /** Whether the stream must be looked at before anything is published. */
+  isHeld(): boolean;
+  /** Looks now: something has happened to stream or consumer. */
+  look(): void;
+  /** The stream was seen to use sequences again: see publish.ts. */
+  reused(from: number, upTo: number): void;
+  /** For `/readyz`. */
+  detail(): { stream: string; consumer: string };
+  stop(): Promise<void>;
+};
+
+export type StreamWatchOptions = {
+  looking: Looking;
+  pool: pg.Pool;
+  /** What this service publishes on. */
+  subjects: readonly string[];
+  durable: string;
+  now(): Date;
+  /** The broker went away. */
+  onAway(): void;
+  /** So many messages were lost and go out again. */
+  onForgotten(messages: number): void;
+  /** What is wrong with the consumer; null when it is well again. */
+  onConsumer(fault: string | null): void;
+  onTrouble(error: unknown, what: string): void;
+};
+
+export function watchStream(connection: NatsConnection, options: StreamWatchOptions): StreamWatch {
+  const { looking, pool, subjects, durable, now, onAway, onForgotten, onConsumer, onTrouble } = options;
+  const detail = { stream: 'not looked at yet', consumer: 'not looked at yet' };
+  let lostBefore = '';
+  let fault: string | null = null;
+  let reuses: Range[] = [];
+  /** The last one that was begun: looks come one after another. */
+  let looks: Promise<unknown> = Promise.resolve();
+  let held = true;
+  /** How often the connection was lost: whoever waits to let go, waits for the last time only. */
+  let losses = 0;
+
+  const look = async () => {
+    const found = await looking.consumer(durable);
+    if (found !== fault) onConsumer(found);
+    fault = found;
+    detail.consumer = found ?? 'up';
+    const lost = subjects.length === 0 ? 0 : await compare();
+    if (lost > 0) {
+      onForgotten(lost);
+      lostBefore = `; ${lost} messages were lost and published again, noticed at ${now().toISOString()}`;
+    }
+    detail.stream = `whole${lostBefore}`;
+  };
+
+  /** The outbox is asked before the stream's ends: what is marked by then must be there. */
+  const compare = async () => {
+    const since = new Date(now().getTime() - eventAgeMsMax + ageMarginMs);
+    const { first, holes } = await looking.ends();
+    const newest = await runThenCommit(pool, (tx) => newestOf(tx, subjects, first, since));
+    let missing = missingRanges(newest, await looking.lastOn(subjects), first);
+    if (missing.length > 0 && held) {
+      // While nobody publishes there is time to ask twice.
+      await pause(leaderCatchesUpMs);
+      missing = missingRanges(newest, await looking.lastOn(subjects), first);
+    }
+    let lost = 0;
+    for (const range of [...missing, ...reuses]) {
+      lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
+    }
+    reuses = [];
+    if (holes.length > 0) lost += await inRounds((tx) => returnHoles(tx, subjects, holes, since, rowsMax));
+    return lost;
+  };
+
+  /** In small transactions, so that no step waits for a large one. It ends, because what it looks for grows no more. */
+  const inRounds = async (round: (tx: Tx) => Promise<number>) => {
+    let total = 0;
+    for (;;) {
+      const rows = await runThenCommit(pool, round);
+      total += rows;
+      if (rows < rowsMax) return total;
+    }
+  };
+
+  /** Resolves with whether the stream could be looked at. */
+  const lookNext = (): Promise<boolean> => {
+    const looked = looks.then(look).then(
+      () => true,
+      (error: Error) => {
+        const trouble = `cannot be looked at: ${error.message}`;
+        if (detail.stream !== trouble) onTrouble(error, 'the stream cannot be looked at');
+        detail.stream = trouble;
+        return false;
+      },
+    );
+    looks = looked;
+    return looked;
+  };
+
+  const letGo = async (afterMs: number) => {
+    const mine = losses;
+    const deadline = performance.now() + heldMsMax;
+    const settled = pause(afterMs);
+    while (mine === losses && !(await lookNext()) && performance.now() < deadline) await pause(lookAgainMs);
+    await settled;
+    if (mine === losses) held = false;
+  };
+
+  const listen = async () => {
+    for await (const { type } of connection.status()) {
+      if (type === 'disconnect') {
+        losses += 1;
+        held = true;
+        onAway();
+      } else if (type === 'reconnect') void letGo(settleMs);
+    }
+  };
+  void listen();
+  const opened = letGo(0);
+
+  const watching = repeat({
+    pauseMs: lookEveryMs,
+    onTrouble: () => {},
+    work: async () => void (held || (await lookNext())),
+  });
+
+  return {
+    opened,
+    isHeld: () => held,
+    look: () => void lookNext(),
+    reused(from, upTo) {
+      reuses.push(...subjects.map((subject) => ({ subject, after: from - 1, upTo })));
+      void lookNext();
+    },
+    detail: () => ({ ...detail }),
+    async stop() {
+      losses += 1;
+      await watching.stop();
+      await looks;
+    },
+  };
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
