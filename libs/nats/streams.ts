@@ -16,6 +16,8 @@ export const faultsSubject = 'faults.active';
 const hour = 60 * 60 * 1000;
 /** Shorter than the outboxes' retention: whatever the stream holds, an outbox can still vouch for. */
 export const eventAgeMsMax = 24 * hour;
+/** As long as the services keep the letters themselves. */
+export const deadLetterAgeMsMax = 30 * 24 * hour;
 
 export const streams = [
   {
@@ -26,7 +28,12 @@ export const streams = [
     // An optimisation, not the guarantee: the journal recognises repeats for ever.
     duplicate_window: nanos(120_000),
   },
-  { name: deadLetterStream, subjects: ['dead-letter.>'], storage: 'file', max_age: nanos(30 * 24 * hour) },
+  {
+    name: deadLetterStream,
+    subjects: ['dead-letter.>'],
+    storage: 'file',
+    max_age: nanos(deadLetterAgeMsMax),
+  },
 ] as const satisfies (Partial<StreamConfig> & { name: string })[];
 
 /**
