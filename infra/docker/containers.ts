@@ -17,7 +17,7 @@ export const databases = [
 export type Database = (typeof databases)[number];
 
 /** Participants and gateway: who lets an operator do more, when that is switched on. */
-const admins = ['order', 'payment', 'inventory', 'logistics', 'gateway'] as const;
+const admins = ['order', 'payment', 'inventory', 'logistics', 'notification', 'gateway'] as const;
 
 /** The same numbers stand in docker-compose.yml; a test compares. */
 export const userIds = {

@@ -40,6 +40,11 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
   { name: 'links', summary: 'show these connections', load: () => import('./commands/links.ts') },
   { name: 'check', summary: 'check the invariants', load: () => import('./commands/check.ts') },
   {
+    name: 'dead-letters',
+    summary: 'show, replay or discard what could not be handled',
+    load: () => import('./commands/dead-letters.ts'),
+  },
+  {
     name: 'in-doubt',
     summary: 'show what waits for its decision, or end it',
     load: () => import('./commands/in-doubt.ts'),

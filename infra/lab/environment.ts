@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { participantNames } from '#libs/contracts/two-phase.ts';
 import { coordinatorName, gatewayName, repository, type ServicePart, serviceOf } from './topology.ts';
 
 type Environment = Record<string, string>;
@@ -66,11 +65,8 @@ export function serviceEnvironment(
   };
 }
 
-/** The gateway asks an operator for the token, and a participant before it ends a branch by force: nobody else. */
-function isOperated(service: ServicePart): boolean {
-  const name = serviceOf(service);
-  return name === gatewayName || participantNames.some((each) => each === name);
-}
+/** The gateway asks an operator for the token, and a service before it settles a dead letter or forces a branch. */
+const isOperated = (service: ServicePart): boolean => serviceOf(service) !== coordinatorName;
 
 function inherited(): Environment {
   const entries = Object.entries(process.env).filter(

@@ -25,18 +25,6 @@ export const faultState = listOf(activeFault).extend({
   points: z.array(faultPoint),
 });
 
-/** A message that could not be handled, or some of its events, with the reason. */
-export const deadLetter = z.object({
-  id: z.string(),
-  service: z.string(),
-  reason: z.string(),
-  subject: z.string(),
-  attempts: z.int(),
-  messageId: z.string(),
-  time: z.iso.datetime(),
-  body: z.string(),
-});
-
 /** `missing` names the participants that could not be asked. */
 export const inDoubtList = listOf(inDoubtItem).extend({ missing: z.array(z.string()) });
 

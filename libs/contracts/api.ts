@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { faultsBody } from '#libs/faults/fault.ts';
 import * as answers from './answers.ts';
+import * as letters from './dead-letters.ts';
 import {
   cancelBody,
   courier,
@@ -87,10 +88,15 @@ export const components = {
   PartList: listOf(part),
   LinkList: listOf(link),
   InDoubtList: answers.inDoubtList,
-  DeadLetterList: listOf(answers.deadLetter),
+  DeadLetterList: letters.deadLetterList,
+  DeadLetter: letters.deadLetter,
+  ReplayedLetter: letters.replayed,
+  StuckList: letters.stuckList,
   Invariants: answers.invariants,
   Problem: answers.problem,
 } as const;
+
+const letterParams = z.object({ id: z.string().max(100) });
 
 const orderHeaders = z.object({
   'Idempotency-Key': z
@@ -145,6 +151,7 @@ export const apiRoutes: readonly ApiRoute[] = [
       'transaction-aborted',
       'idempotency-key-reused',
       'idempotency-key-in-flight',
+      'overloaded',
     ],
   },
   {
@@ -179,7 +186,7 @@ export const apiRoutes: readonly ApiRoute[] = [
       200: { means: 'It was cancelled before', schema: order, headers: ['Location'] },
       202: { means: 'It will be cancelled, whatever is under way', schema: order, headers: ['Location'] },
     },
-    problems: [...body, 'not-found', 'order-already-dispatched'],
+    problems: [...body, 'not-found', 'order-already-dispatched', 'overloaded'],
   },
   {
     id: 'getTimeline',
@@ -364,11 +371,51 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/dead-letters',
     tag: 'observing',
     summary: 'List what could not be handled, with the reason',
-    query: answers.deadLettersQuery,
+    query: letters.deadLettersQuery,
     answers: {
-      200: { means: 'A page of dead letters, the oldest first', schema: components.DeadLetterList },
+      200: { means: 'A page of dead letters, the newest first', schema: components.DeadLetterList },
     },
     problems: ['invalid-request'],
+  },
+  {
+    id: 'getDeadLetter',
+    method: 'GET',
+    path: '/api/dead-letters/:id',
+    tag: 'observing',
+    summary: 'Read a dead letter, with the headers and the body of its message',
+    params: letterParams,
+    answers: { 200: { means: 'The letter', schema: components.DeadLetter } },
+    problems: ['invalid-request', 'not-found'],
+  },
+  {
+    id: 'replayDeadLetter',
+    method: 'POST',
+    path: '/api/dead-letters/:id/replay',
+    tag: 'observing',
+    summary: 'Have a dead letter handled again by its service; the journal lets it take effect once',
+    params: letterParams,
+    answers: { 200: { means: 'It was handled, and what came of it', schema: components.ReplayedLetter } },
+    problems: ['invalid-request', 'not-found', 'replay-failed', ...operator],
+  },
+  {
+    id: 'discardDeadLetter',
+    method: 'POST',
+    path: '/api/dead-letters/:id/discard',
+    tag: 'observing',
+    summary: 'Put a dead letter away; it stays readable until it is forgotten',
+    params: letterParams,
+    answers: { 200: { means: 'It is discarded', schema: components.DeadLetter } },
+    problems: ['invalid-request', 'not-found', 'letter-replayed', ...operator],
+  },
+  {
+    id: 'listStuck',
+    method: 'GET',
+    path: '/api/stuck',
+    tag: 'observing',
+    summary:
+      'List undos that fail again and again; they are retried for ever, and leave the list when they succeed',
+    answers: { 200: { means: 'The oldest first', schema: components.StuckList } },
+    problems: [],
   },
   {
     id: 'checkInvariants',

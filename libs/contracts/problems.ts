@@ -43,13 +43,20 @@ export const problems = {
     title: 'Only an operator may do that: the admin token is missing or wrong',
   },
   'confirmation-differs': { status: 422, title: 'The confirmation is not the gid' },
+  'replay-failed': { status: 409, title: 'It failed again, and stays a dead letter' },
+  'letter-replayed': { status: 409, title: 'The dead letter was replayed and cannot be discarded' },
   'too-many-requests': { status: 429, title: 'Too many requests' },
   'service-unavailable': { status: 503, title: 'A part of the lab cannot be reached' },
+  overloaded: { status: 503, title: 'Too much is waiting here already', retryAfterS: 2 },
   'internal-error': { status: 500, title: 'Something is wrong on our side' },
-} as const satisfies Record<string, { status: number; title: string }>;
+} as const satisfies Record<string, { status: number; title: string; retryAfterS?: number }>;
 
 export type ProblemCode = keyof typeof problems;
 export type FieldError = { field: string; message: string };
+
+/** For the header `Retry-After`: when it may go better, of problems that pass by themselves. */
+export const retryAfterS = (code: ProblemCode): number | undefined =>
+  (problems[code] as { retryAfterS?: number }).retryAfterS;
 
 export const problemContentType = 'application/problem+json';
 

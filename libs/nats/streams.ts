@@ -19,6 +19,8 @@ export const storedEventsPrefix = 'stored';
 const hour = 60 * 60 * 1000;
 /** Shorter than the outboxes' retention: whatever the stream holds, an outbox can still vouch for. */
 export const eventAgeMsMax = 24 * hour;
+/** As long as the services keep the letters themselves. */
+export const deadLetterAgeMsMax = 30 * 24 * hour;
 
 export const streams = [
   {
@@ -31,7 +33,12 @@ export const streams = [
     duplicate_window: nanos(30_000),
     republish: { src: '>', dest: `${storedEventsPrefix}.>` },
   },
-  { name: deadLetterStream, subjects: ['dead-letter.>'], storage: 'file', max_age: nanos(30 * 24 * hour) },
+  {
+    name: deadLetterStream,
+    subjects: ['dead-letter.>'],
+    storage: 'file',
+    max_age: nanos(deadLetterAgeMsMax),
+  },
 ] as const satisfies (Partial<StreamConfig> & { name: string })[];
 
 /**

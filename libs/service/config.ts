@@ -45,6 +45,8 @@ export const serviceConfig = commonConfig.extend({
   COORDINATOR_URL: replicaUrls.optional(),
   /** Branches of two-phase commit that run at once; more wait for a connection. */
   BRANCH_CONNECTIONS_MAX: z.coerce.number().int().min(1).max(64).default(32),
+  /** Messages in the outbox that are not published: with so many of them nothing more is taken in. */
+  OUTBOX_MESSAGES_MAX: z.coerce.number().int().min(1).default(5_000),
   /** After this long an order that has not ended is cancelled. */
   ORDER_DEADLINE_MS: z.coerce.number().int().min(100).default(30_000),
 });

@@ -16,6 +16,8 @@ export type ServiceContext = {
   /** For reads. What changes something is a step, and goes through `request`. */
   db: NodePgDatabase;
   connection: NatsConnection;
+  /** Asked before something new is taken in; what is under way goes on. */
+  isOutboxFull(): boolean;
   /**
    * Runs the reaction of that name for this cause; resolves when it is committed. `roundsBefore` says how
    * often the same was asked in vain, so that attempts go on counting.

@@ -7,7 +7,13 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import type { z } from 'zod';
-import { type FieldError, Problem, type ProblemCode, problemContentType } from '#libs/contracts/problems.ts';
+import {
+  type FieldError,
+  Problem,
+  type ProblemCode,
+  problemContentType,
+  retryAfterS,
+} from '#libs/contracts/problems.ts';
 import { nameHttpSpan } from '#libs/telemetry/http-span.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 import { httpLimits, limitServer } from './http-limits.ts';
@@ -58,8 +64,13 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   return app;
 }
 
-function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
-  const body = problem.toBody();
+const sendProblem = (reply: FastifyReply, problem: Problem): FastifyReply =>
+  sendProblemBody(reply, problem.toBody());
+
+/** Of a problem that another process has put into words. */
+export function sendProblemBody(reply: FastifyReply, body: ReturnType<Problem['toBody']>): FastifyReply {
+  const seconds = retryAfterS(body.code);
+  if (seconds !== undefined) reply.header('Retry-After', seconds);
   return reply.code(body.status).type(problemContentType).send(JSON.stringify(body));
 }
 

@@ -2,7 +2,8 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import type pg from 'pg';
-import { deadLetterStream, eventStream } from '#libs/nats/streams.ts';
+import { eventStream } from '#libs/nats/streams.ts';
+import { attemptsMax } from '#libs/step/failures.ts';
 import type { Looks } from './looks.ts';
 
 /** Counting stops here: beyond it the answer is "too many" all the same. */
@@ -63,12 +64,24 @@ export function lookAtConsumer(looks: Looks, connection: NatsConnection, durable
   });
 }
 
-/** Of all services together, by whoever may read that stream. */
-export function lookAtDeadLetters(looks: Looks, connection: NatsConnection): void {
-  const help = { saga_dead_letters_kept: 'Dead letters that are kept: nobody has dealt with them' };
-  const manager = jetstreamManager(connection, { checkAPI: false });
-  looks.add('dead-letters', help, async () => {
-    const { state } = await (await manager).streams.info(deadLetterStream);
-    return { saga_dead_letters_kept: state.messages };
+const failuresText = `
+  select
+    (select count(*) from (select 1 from failures where state = 'open' limit $1) as letters)::int as letters,
+    (select count(*) from failures
+       where state = 'retrying' and direction = 'undo' and attempts >= $2)::int as stuck`;
+
+/** Every replica of a service tells the same: take the highest, not the sum. */
+export function lookAtFailures(looks: Looks, pool: pg.Pool): void {
+  const help = {
+    saga_dead_letters_open: `Dead letters that nobody has replayed or discarded, counted up to ${rowsMax}`,
+    saga_undos_stuck: 'Undos that have failed more often than they should, and are retried for ever',
+  };
+  looks.add('failures', help, async () => {
+    const { rows } = await pool.query<{ letters: number; stuck: number }>({
+      name: 'look-failures',
+      text: failuresText,
+      values: [rowsMax, attemptsMax],
+    });
+    return { saga_dead_letters_open: rows[0]?.letters ?? null, saga_undos_stuck: rows[0]?.stuck ?? null };
   });
 }

@@ -88,6 +88,11 @@ export function createMetrics(service: string) {
       help: 'Causes set aside because somebody else holds a row that they need',
       registers,
     }),
+    outboxFull: new Gauge({
+      name: 'saga_outbox_full',
+      help: '1 while nothing new is taken in, because too much waits to be published',
+      registers,
+    }),
     relayed: new Counter({
       name: 'saga_outbox_relayed_total',
       help: 'Messages that the relay published because nobody else had',

@@ -20,14 +20,13 @@ export function createRequester(
   return (on, cause, roundsBefore = 0) => {
     const reaction = byName.get(on);
     if (!reaction) throw new Error(`no reaction is called ${on}`);
-    if (driver.waiting() >= waitingMax)
-      throw new Problem('service-unavailable', 'too many requests are waiting');
+    if (driver.waiting() >= waitingMax) throw new Problem('overloaded', 'too many requests are waiting');
     const takenAtMs = performance.now();
     return new Promise<Verdict>((resolve, reject) => {
       const submit = (attempt: number) => {
         const failed = (error: unknown) => {
-          if (isOutage(error)) reject(outage(error));
-          else if (isLockTimeout(error)) reject(held(error));
+          const unavailable = unavailability(error);
+          if (unavailable) reject(unavailable);
           else if (attempt >= attemptsMax) reject(error);
           else setTimeout(submit, retryMsMin * 2 ** (attempt - 1), attempt + 1);
         };
@@ -38,6 +37,12 @@ export function createRequester(
       submit(1);
     });
   };
+}
+
+/** What a person is told when it is nobody's fault; undefined when it is a failure of this very work. */
+export function unavailability(error: unknown): Problem | undefined {
+  if (isOutage(error)) return outage(error);
+  return isLockTimeout(error) ? held(error) : undefined;
 }
 
 /** The commit may have happened all the same: who repeats with the same Idempotency-Key finds out. */

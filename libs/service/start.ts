@@ -13,7 +13,11 @@ import { createPublisher } from '#libs/nats/publish.ts';
 import { migrate } from '#libs/postgres/migrate.ts';
 import { createPool } from '#libs/postgres/pool.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
+import { startAnnouncer } from '#libs/step/announcer.ts';
+import { createDeadLetters } from '#libs/step/dead-letters.ts';
 import { receive } from '#libs/step/delivery.ts';
+import { createFailures } from '#libs/step/failures.ts';
+import { watchOutboxDepth } from '#libs/step/outbox-depth.ts';
 import { createOutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import { startRelay } from '#libs/step/relay.ts';
 import { createSagaDriver } from '#libs/step/saga-driver.ts';
@@ -24,11 +28,12 @@ import { retraceEvents } from '#libs/telemetry/retrace.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 import { readConfig, serviceConfig } from './config.ts';
 import { createCounting } from './counting.ts';
+import { deadLetterRoutes } from './dead-letter-routes.ts';
 import type { ServiceContext, ServiceDefinition } from './definition.ts';
 import { subjectsOf, tellForgetting } from './forgetting.ts';
 import { createHttp } from './http.ts';
 import { journalRoutes } from './journal-routes.ts';
-import { lookAtConsumer, lookAtDatabase } from './look-at.ts';
+import { lookAtConsumer, lookAtDatabase, lookAtFailures } from './look-at.ts';
 import { createLooks } from './looks.ts';
 import { createMetrics } from './metrics.ts';
 import { createRequester } from './requests.ts';
@@ -132,47 +137,60 @@ export async function start(service: ServiceDefinition): Promise<void> {
     onTrouble,
   });
 
+  const outboxDepth = watchOutboxDepth({
+    pool: readPool,
+    messagesMax: config.OUTBOX_MESSAGES_MAX,
+    onChange(isFull) {
+      metrics.outboxFull.set(Number(isFull));
+      log.warn(isFull ? 'the outbox is full' : 'the outbox has room again');
+    },
+    onTrouble,
+  });
+
   const context: ServiceContext = {
     config,
     log,
     db: drizzle(readPool, { casing: 'snake_case' }),
     connection,
+    isOutboxFull: outboxDepth.isFull,
     request: createRequester(service.reactions, driver),
   };
   const background = service.background?.(context);
 
   const fromBus = service.reactions.filter(({ on }) => !on.startsWith('request:'));
   const reactions = new Map(fromBus.map((reaction) => [reaction.on as string, reaction]));
+  const failures = createFailures({ pool, now, newId: randomUUIDv7 });
   const delivery = {
-    service: name,
     reactions,
-    publish,
+    failures,
+    submit: driver.submit,
     onTrouble,
-    onDeadLetter(reason: string, events: number) {
-      metrics.deadLetters.inc(events);
-      log.error({ reason, events }, 'dead-lettered');
+    onDeadLetter(reason: string) {
+      metrics.deadLetters.inc();
+      log.error({ reason }, 'dead-lettered');
     },
-    onStuck(error: unknown, orderId: string, attempt: number) {
+    onStuck(error: unknown, orderId: string, attempts: number) {
       metrics.stuck.inc();
-      log.error({ err: error, orderId, attempt }, 'an undo is stuck; it is retried for ever');
+      log.error({ err: error, orderId, attempts }, 'an undo is stuck; it is retried for ever');
     },
   };
+  // Not of the steps' pool: while the broker is away it keeps its connection for seconds.
+  const announcer = startAnnouncer({ service: name, pool: readPool, publish, now, onTrouble });
   const consumer = await consume({
     connection,
     durable: name,
     onMessage(message) {
       if (message.redelivered) metrics.retries.inc();
-      const { items, settled } = receive(message, delivery);
-      driver.submit(items);
-      return settled;
+      return receive(message, delivery);
     },
-    isFull: () => driver.waiting() >= waitingMax,
+    isFull: () => driver.waiting() >= waitingMax || outboxDepth.isFull(),
     onDeleted: watch.look,
     onTrouble: (error) => onTrouble(error, 'the consumer starts again'),
   });
 
   const looks = createLooks(metrics.registry);
   lookAtDatabase(looks, readPool);
+  lookAtFailures(looks, readPool);
   lookAtConsumer(looks, connection, name);
 
   const app = createHttp({
@@ -198,6 +216,9 @@ export async function start(service: ServiceDefinition): Promise<void> {
     },
   });
   journalRoutes(app, service, context);
+  const { db } = context;
+  const letters = createDeadLetters({ service: name, db, failures, reactions, submit: driver.submit });
+  deadLetterRoutes(app, letters, config.ADMIN_TOKEN);
   twoPhase?.takePart(app, { publisher, injector, onVerdicts: countSteps });
   service.routes(app, context);
   // Until then nothing is published: whoever asked so early would wait for the relay.
@@ -214,6 +235,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
     () => lanePool.end(),
     () => watch.stop(),
     () => relay.stop(),
+    () => announcer.stop(),
+    () => outboxDepth.stop(),
     () => injector.stop(),
     () => connection.drain(),
     () => readPool.end(),

@@ -1,154 +1,194 @@
 /**
- * One message from the bus as items for the driver, and its end: acknowledged when every event in it is
- * settled, given back with a growing pause when one failed, dead-lettered when it has failed too often or
- * cannot be read. An undo is never dead-lettered: it is retried for ever and reported as stuck.
+ * One message from the bus as items for the driver, and its end: acknowledged when every event in it is settled,
+ * given back with a growing pause when one failed. What failed too often, or cannot be read, is set aside in the
+ * service's own database (docs/decisions/0022-dead-letters.md). An undo never is: it is retried for ever and
+ * reported as stuck.
+ *
+ * Attempts are counted where they fail, in the database: a restart, or an outage, is nobody's failure and uses none
+ * up. What ends the process never gets so far as to fail, so deliveries have a bound of their own, far beyond any
+ * number of restarts that a message should live through.
  */
-import { createHash } from 'node:crypto';
 import type { JsMsg } from '@nats-io/jetstream';
-import { parseEvent, type SagaEvent, type ServiceName } from '#libs/contracts/events.ts';
-import type { Publish } from '#libs/nats/publish.ts';
 import { isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
-import type { Cause, Reaction } from './reaction.ts';
+import { attemptsMax, type Failure, type Failures, type Known } from './failures.ts';
+import type { Reaction } from './reaction.ts';
+import {
+  causeOf,
+  type Envelope,
+  failureOf,
+  fingerprintOf,
+  type Readable,
+  readMessage,
+  unreadableFailure,
+} from './read-message.ts';
 import type { Item } from './saga-driver.ts';
 
-const attemptsMax = 8;
+export const deliveriesMax = 8 * attemptsMax;
 const retryMsMin = 100;
 const retryMsMax = 10_000;
 
 export type DeliveryOptions = {
-  service: ServiceName;
   reactions: ReadonlyMap<string, Reaction>;
-  publish: Publish;
-  onDeadLetter(reason: string, events: number): void;
-  onStuck(error: unknown, orderId: string, attempt: number): void;
+  failures: Failures;
+  submit(items: readonly Item[]): void;
+  onDeadLetter(reason: string): void;
+  onStuck(error: unknown, orderId: string, attempts: number): void;
   onTrouble(error: unknown, what: string): void;
 };
 
-type Dead = { event: unknown; reason: string };
+type Failed = Readable & { error: unknown };
 
-/** The items of this message, and when it is settled: once the last of them is. */
-export function receive(message: JsMsg, options: DeliveryOptions): { items: Item[]; settled: Promise<void> } {
+/** Resolves when the message is acknowledged or given back. Never rejects: that would end the process, again and again. */
+export async function receive(message: JsMsg, options: DeliveryOptions): Promise<void> {
+  try {
+    await settle(message, options);
+  } catch (error) {
+    options.onTrouble(error, 'a message could not be settled; it comes again');
+    message.nak(retryMsMax);
+  }
+}
+
+async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   const attempt = message.info.deliveryCount;
-  const { events, dead } = readBatch(message, options.reactions);
-  const failures: { event: SagaEvent; reaction: Reaction; error: unknown }[] = [];
-  const { promise: allSettled, resolve: settleAll } = Promise.withResolvers<void>();
-  let open = events.length;
+  const envelope = envelopeOf(message);
+  const whole = message.string();
+  const { readable, unreadable } = readMessage(message.subject, whole, options.reactions);
+  const lost = unreadable.map((one) => unreadableFailure(envelope, one, whole));
+  // Nothing is known of a first delivery: it is submitted in this very turn.
+  const known = attempt === 1 ? nothingKnown : await recall(envelope, readable, lost, options);
+  const knownOf = (one: Readable) => known.get(fingerprintOf(envelope, one));
+  // Set aside before, and here again because another event of its message is still retried: it has been dealt with.
+  const left = known.size === 0 ? readable : readable.filter((one) => !isSetAside(knownOf(one)));
+  const [deadly, live] = partOf(left, attempt > deliveriesMax);
 
-  const isClean = () => failures.length === 0 && dead.length === 0;
-  const settleOnceDone = () => {
-    if (open > 0) return;
+  const aside = [
+    ...lost.filter(({ fingerprint }) => !isSetAside(known.get(fingerprint))),
+    ...deadly.map((one) => failureOf(envelope, one, gaveUp(attempt), { final: true, attempts: attempt })),
+  ];
+  const recovering = known.size === 0 ? [] : live.filter((one) => knownOf(one) !== undefined);
+  const failed: Failed[] = [];
+  const isClean = () => failed.length === 0 && aside.length === 0 && recovering.length === 0;
+  await handle(live, attempt, options, failed, () => {
     // At once, so that the ack leaves in the same write as the messages that its events caused.
     if (isClean()) message.ack();
-    settleAll();
-  };
-  const settleOne = () => {
-    open -= 1;
-    settleOnceDone();
-  };
-  // A batch may hold nothing that is for us, or nothing at all.
-  settleOnceDone();
+  });
+  if (isClean()) return;
 
-  const settleMessage = async () => {
-    if (isClean()) return;
-    const spent = attempt >= attemptsMax;
-    for (const { event, reaction, error } of failures) {
-      if (!spent || isNobodysFault(error)) continue;
-      if (reaction.direction === 'undo') options.onStuck(error, event.subject, attempt);
-      else dead.push({ event, reason: error instanceof Error ? error.message : String(error) });
-    }
-    const retry = failures.some(
-      ({ reaction, error }) => !spent || reaction.direction === 'undo' || isNobodysFault(error),
-    );
-    try {
-      if (dead.length > 0) await deadLetter(message, dead, options);
-    } catch (error) {
-      options.onTrouble(error, 'a dead letter could not be stored; the message stays');
-      return message.nak(retryMsMin);
-    }
-    if (retry) message.nak(Math.min(retryMsMin * 2 ** (attempt - 1), retryMsMax));
+  const counted = failed.filter(({ error }) => !isNobodysFault(error));
+  const succeeded = recovering.filter((one) => !failed.some(({ event }) => event === one.event));
+  try {
+    const noted = await note(envelope, aside, counted, succeeded, options);
+    const retried = [...noted.values()].filter(({ state }) => state === 'retrying');
+    const attempts = Math.max(1, ...retried.map((one) => one.attempts));
+    if (retried.length > 0 || counted.length < failed.length) message.nak(pauseMs(attempts));
     else message.ack();
-  };
+  } catch (error) {
+    options.onTrouble(error, 'a failure could not be noted; its message comes again');
+    message.nak(retryMsMin);
+  }
+}
 
+/** Resolves when all of them have ended; `ended` is called in the turn of the last one. */
+function handle(
+  live: readonly Readable[],
+  attempt: number,
+  { submit }: DeliveryOptions,
+  failed: Failed[],
+  ended: () => void,
+): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let open = live.length;
+  const endWhenDone = () => {
+    if (open > 0) return;
+    ended();
+    resolve();
+  };
+  const endOne = () => {
+    open -= 1;
+    endWhenDone();
+  };
   const takenAtMs = performance.now();
-  const items = events.map(({ event, reaction }) => ({
+  const items = live.map(({ event, reaction }) => ({
     intent: { reaction, cause: causeOf(event), attempt, takenAtMs },
     patient: true,
-    finished: settleOne,
+    finished: endOne,
     failed(error: unknown) {
-      failures.push({ event, reaction, error });
-      settleOne();
+      failed.push({ event, reaction, error });
+      endOne();
     },
   }));
-  return { items, settled: allSettled.then(settleMessage) };
+  if (items.length > 0) submit(items);
+  // A batch may hold nothing that is for us, or nothing at all.
+  else endWhenDone();
+  return promise;
 }
+
+async function note(
+  envelope: Envelope,
+  aside: readonly Failure[],
+  counted: readonly Failed[],
+  succeeded: readonly Readable[],
+  options: DeliveryOptions,
+): Promise<Map<string, Known>> {
+  const { failures, onDeadLetter, onStuck } = options;
+  const failing = counted.map((one) => ({ one, failure: failureOf(envelope, one, one.error) }));
+  const all = [...aside, ...failing.map(({ failure }) => failure)];
+  const noted = all.length > 0 ? await failures.note(all) : nothingKnown;
+  if (succeeded.length > 0) await failures.forget(succeeded.map((one) => fingerprintOf(envelope, one)));
+  for (const { fingerprint, reason } of all) {
+    if (noted.get(fingerprint)?.state === 'open') onDeadLetter(reason);
+  }
+  for (const { one, failure } of failing) {
+    const { state, attempts } = noted.get(failure.fingerprint) ?? { state: 'open', attempts: 0 };
+    if (state === 'retrying' && attempts >= attemptsMax) onStuck(one.error, one.event.subject, attempts);
+  }
+  return noted;
+}
+
+const nothingKnown: Map<string, Known> = new Map();
+
+/** A database that cannot be asked knows nothing: at worst something is tried once more than it need be. */
+async function recall(
+  envelope: Envelope,
+  readable: readonly Readable[],
+  lost: readonly Failure[],
+  { failures, onTrouble }: DeliveryOptions,
+): Promise<Map<string, Known>> {
+  const fingerprints = readable.map((one) => fingerprintOf(envelope, one));
+  try {
+    return await failures.recall([...fingerprints, ...lost.map(({ fingerprint }) => fingerprint)]);
+  } catch (error) {
+    onTrouble(error, 'what failed before cannot be read');
+    return nothingKnown;
+  }
+}
+
+const isSetAside = (known: Known | undefined): boolean => known !== undefined && known.state !== 'retrying';
+
+/** What has been delivered too often without an end, and what is to be handled. An undo always is. */
+function partOf(readable: readonly Readable[], tooOften: boolean): [deadly: Readable[], live: Readable[]] {
+  if (!tooOften) return [[], [...readable]];
+  const isUndo = ({ reaction }: Readable) => reaction.direction === 'undo';
+  return [readable.filter((one) => !isUndo(one)), readable.filter(isUndo)];
+}
+
+const gaveUp = (deliveries: number): string =>
+  `delivered ${deliveries} times and never ended: it may be what ends the process`;
 
 /** Told when the service stopped while it waited: for the database, or for a row that is held. */
 const isNobodysFault = (error: unknown): boolean => isOutage(error) || isLockTimeout(error);
 
-function readBatch(message: JsMsg, reactions: ReadonlyMap<string, Reaction>) {
-  const events: { event: SagaEvent; reaction: Reaction }[] = [];
-  const dead: Dead[] = [];
-  let batch: unknown;
-  try {
-    batch = message.json();
-  } catch (error) {
-    return { events, dead: [{ event: message.string(), reason: `not JSON: ${(error as Error).message}` }] };
-  }
-  if (!Array.isArray(batch)) return { events, dead: [{ event: batch, reason: 'not a CloudEvents batch' }] };
-  for (const candidate of batch) {
-    const parsed = parseEvent(candidate);
-    const reaction = parsed.ok ? reactions.get(parsed.event.type) : undefined;
-    if (!parsed.ok) dead.push({ event: candidate, reason: parsed.reason });
-    else if (parsed.event.type !== message.subject) {
-      dead.push({
-        event: candidate,
-        reason: `type: ${parsed.event.type} came on subject ${message.subject}`,
-      });
-    } else if (reaction) events.push({ event: parsed.event, reaction });
-    else dead.push({ event: candidate, reason: `nothing here reacts to ${parsed.event.type}` });
-  }
-  return { events, dead };
-}
+const pauseMs = (attempts: number): number => Math.min(retryMsMin * 2 ** (attempts - 1), retryMsMax);
 
-function causeOf(event: SagaEvent): Cause {
+/** Read when it is asked for, because almost no message ever fails. */
+function envelopeOf({ subject, headers }: JsMsg): Envelope {
   return {
-    id: event.id,
-    orderId: event.subject,
-    customerId: event.customerid,
-    dishIds: event.dishids,
-    data: event.data,
-    lamport: event.lamport,
-    traceparent: event.traceparent,
-    tracestate: event.tracestate,
-    faults: event.faults,
-  };
-}
-
-const reasonCharsMax = 500;
-/** Below the broker's 1 MB, however many bytes a character takes. */
-const deadLetterCharsMax = 300_000;
-
-/** The same failure of the same message has the same id, so that a repeat is stored once. */
-async function deadLetter(message: JsMsg, dead: readonly Dead[], options: DeliveryOptions): Promise<void> {
-  const { service, publish, onDeadLetter } = options;
-  const whole = JSON.stringify(dead.map(({ event }) => event));
-  // What was just small enough as a message may not be as a text in another one.
-  const body =
-    whole.length > deadLetterCharsMax ? JSON.stringify([whole.slice(0, deadLetterCharsMax / 4)]) : whole;
-  const reason = dead
-    .map((one) => one.reason)
-    .join('; ')
-    .slice(0, reasonCharsMax);
-  const messageId = createHash('sha256').update(`${service}\n${message.subject}\n${body}`).digest('hex');
-  await publish(
-    { messageId, subject: `dead-letter.${service}`, body },
-    {
-      'Saga-Reason': reason.replaceAll(/[^\x20-\x7e]/g, '?'),
-      'Saga-Subject': message.subject,
-      'Saga-Sequence': String(message.seq),
-      'Saga-Attempts': String(message.info.deliveryCount),
-      'Saga-Message-Id': message.headers?.get('Nats-Msg-Id') ?? '',
+    subject,
+    get messageId() {
+      return headers?.get('Nats-Msg-Id') ?? '';
     },
-  );
-  onDeadLetter(reason, dead.length);
+    get headers() {
+      return Object.fromEntries([...(headers ?? [])].map(([name, values]) => [name, values.join(', ')]));
+    },
+  };
 }

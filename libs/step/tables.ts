@@ -1,10 +1,11 @@
-/** The tables that services have beside their own: what it did, what it has to say, what it took part in. */
+/** The tables that services have beside their own: what it did, has to say, took part in, and failed at. */
 import { sql } from 'drizzle-orm';
 import {
   bigint,
   check,
   index,
   integer,
+  jsonb,
   pgTable,
   primaryKey,
   text,
@@ -83,5 +84,47 @@ export const branches = pgTable(
       sql`${table.state} in ('prepared', 'barred', 'heuristic-commit', 'heuristic-abort')`,
     ),
     index('branches_recorded').on(table.recordedAt),
+  ],
+);
+
+/**
+ * What failed: an event, or a message that holds none, from its first failed attempt on. `retrying` until it succeeds,
+ * when the row is deleted, or until it is set aside: then the row is its dead letter. An undo is never set aside.
+ */
+export const failures = pgTable(
+  'failures',
+  {
+    /** A UUIDv7 of the first failure: the list is in the order of these. */
+    id: uuid().primaryKey(),
+    /** Of the message and the event in it: what the broker delivers again is the same failure. */
+    fingerprint: text().notNull().unique(),
+    state: text({ enum: ['retrying', 'open', 'replayed', 'discarded'] }).notNull(),
+    /** Null, with the next two: nothing here could read it. */
+    direction: text({ enum: ['do', 'undo'] }),
+    step: text(),
+    orderId: uuid(),
+    traceparent: text(),
+    subject: text().notNull(),
+    messageId: text().notNull(),
+    headers: jsonb().$type<Record<string, string>>().notNull(),
+    /** A message that holds this event alone, or the whole message as it came: what a replay reads. */
+    body: text().notNull(),
+    reason: text().notNull(),
+    attempts: integer().notNull(),
+    firstAt: timestamp({ withTimezone: true }).notNull(),
+    lastAt: timestamp({ withTimezone: true }).notNull(),
+    /** When it was replayed or discarded. */
+    settledAt: timestamp({ withTimezone: true }),
+    /** When the dead-letter stream had it. */
+    announcedAt: timestamp({ withTimezone: true }),
+  },
+  (table) => [
+    check('failures_state', sql`${table.state} in ('retrying', 'open', 'replayed', 'discarded')`),
+    check('failures_direction', sql`${table.direction} in ('do', 'undo')`),
+    index('failures_retrying').on(table.firstAt).where(sql`${table.state} = 'retrying'`),
+    index('failures_open').on(table.id).where(sql`${table.state} = 'open'`),
+    index('failures_unannounced')
+      .on(table.id)
+      .where(sql`${table.state} = 'open' and ${table.announcedAt} is null`),
   ],
 );

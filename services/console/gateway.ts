@@ -4,7 +4,6 @@ import { pino } from 'pino';
 import { connectNats } from '#libs/nats/connect.ts';
 import { readConfig } from '#libs/service/config.ts';
 import { createHttp, type FastifyInstance } from '#libs/service/http.ts';
-import { lookAtDeadLetters } from '#libs/service/look-at.ts';
 import { createLooks } from '#libs/service/looks.ts';
 import { createRegistry } from '#libs/service/metrics.ts';
 import { stopOnSignal } from '#libs/service/stop.ts';
@@ -35,7 +34,6 @@ export async function startGateway(): Promise<void> {
   });
 
   const looks = createLooks(createRegistry('gateway'));
-  lookAtDeadLetters(looks, connection);
 
   const app = createHttp({
     logger: log,
@@ -73,7 +71,7 @@ export async function registerRoutes(
   timelineRoutes(app, upstreams);
   await faultRoutes(app, connection, config);
   partRoutes(app, config);
-  deadLetterRoutes(app, connection);
+  deadLetterRoutes(app, upstreams, config);
   invariantRoutes(app, connection, config);
   inDoubtRoutes(app, upstreams, config);
   eventRoutes(app, connection);

@@ -14,8 +14,8 @@ import {
   type HandoverAnswer,
   handoverMax,
 } from '#libs/contracts/placing.ts';
-import { Problem, problemContentType } from '#libs/contracts/problems.ts';
-import type { FastifyInstance, FastifyReply } from '#libs/service/http.ts';
+import { Problem } from '#libs/contracts/problems.ts';
+import { type FastifyInstance, type FastifyReply, sendProblemBody } from '#libs/service/http.ts';
 import { assertOperator } from '#libs/service/operator.ts';
 import type { Replica } from '#libs/service/replicas.ts';
 import { type Gatherer, gather } from '#libs/step/gather.ts';
@@ -68,7 +68,7 @@ export function placingRoutes(
 
   /** Two-phase commit has no acceptance before its end: whoever asks waits for the whole transaction. */
   function answerFinished(reply: FastifyReply, answer: FinishedAnswer): FastifyReply {
-    if ('problem' in answer) return answerProblem(reply, answer.problem);
+    if ('problem' in answer) return sendProblemBody(reply, answer.problem);
     reply.header('Location', `/api/orders/${answer.finished.orderId}`);
     if (answer.replayed) reply.header('Idempotency-Replayed', 'true');
     return reply.code(201).send(answer.finished);
@@ -81,7 +81,7 @@ export function placingRoutes(
     waiter: Waiter | undefined,
     waitMs: number,
   ): Promise<FastifyReply> {
-    if ('problem' in placed) return answerProblem(reply, placed.problem);
+    if ('problem' in placed) return sendProblemBody(reply, placed.problem);
     const { accepted, current } = placed;
     reply.header('Location', `/api/orders/${accepted.orderId}`);
     if (current) reply.header('Idempotency-Replayed', 'true');
@@ -153,10 +153,6 @@ function createQueue(upstreams: Upstreams, first: Replica): Gatherer<Parcel> {
       }
     },
   });
-}
-
-function answerProblem(reply: FastifyReply, problem: ReturnType<Problem['toBody']>): FastifyReply {
-  return reply.code(problem.status).type(problemContentType).send(JSON.stringify(problem));
 }
 
 /** All that the gateway reads of a body are these two: who takes it in parses it. */

@@ -1,6 +1,6 @@
 import { index, pgTable, primaryKey, text, timestamp, uuid } from 'drizzle-orm/pg-core';
 
-export { journal, outbox } from '#libs/step/tables.ts';
+export { failures, journal, outbox } from '#libs/step/tables.ts';
 
 export const notifications = pgTable(
   'notifications',

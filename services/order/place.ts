@@ -12,10 +12,12 @@ import { traceIdOf } from '#libs/telemetry/trace-context.ts';
 export type Placed = { accepted: Order; bodyHash: string | null; repeated: boolean };
 
 export async function placeOrder(
-  { config, request }: ServiceContext,
+  { config, request, isOutboxFull }: ServiceContext,
   menu: Menu,
   { orderId, keyed, traceparent, body }: HandedOver,
 ): Promise<Placed> {
+  // Before anything else: this is to cost next to nothing when there is too much.
+  if (isOutboxFull()) throw new Problem('overloaded', 'accepted orders wait for the broker');
   const wanted = parse(placeOrderBody, body);
   if (wanted.protocol !== 'saga') throw new Error('an order of the coordinator came to the order service');
   refuseWhatCannotBe(config.FAULTS, menu, wanted);

@@ -97,10 +97,10 @@ describe('Steps', () => {
   });
 });
 
-test('Dead letters are counted where they die, and for as long as they are kept', async () => {
+test('Dead letters are counted where they die, and for as long as nobody deals with them', async () => {
   const died = () => metric('payment', /^saga_dead_letters_total/);
-  const kept = () => metric('gateway', /^saga_dead_letters_kept/);
-  await rises('kept', kept, 1, () =>
+  const open = () => metric('payment', /^saga_dead_letters_open/);
+  await rises('open', open, 1, () =>
     rises('dead letters', died, 1, () =>
       bus.publish('order.placement.requested', 'no JSON at all', `metrics-${Date.now()}`),
     ),

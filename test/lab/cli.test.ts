@@ -15,7 +15,17 @@ test('help lists every command', () => {
   const { status, out } = lab('help');
   expect(status).toBe(0);
   const parts = ['up', 'down', 'status'];
-  const stories = ['order', 'watch', 'break', 'heal', 'check', 'in-doubt', 'scenario', 'bench'];
+  const stories = [
+    'order',
+    'watch',
+    'break',
+    'heal',
+    'check',
+    'dead-letters',
+    'in-doubt',
+    'scenario',
+    'bench',
+  ];
   for (const name of [...parts, ...stories]) expect(out).toMatch(new RegExp(`^ {2}${name} `, 'm'));
 });
 
@@ -30,6 +40,8 @@ test.each([
   ['an amount that is none', ['order', '--quantity', 'many']],
   ['two ways to say the same', ['order', '--dish', 'dish-001', '--item', 'dish-002']],
   ['a fault that is none', ['order', '--fault', 'charge']],
+  ['letters that are not named', ['dead-letters', 'replay']],
+  ['a state that is none', ['dead-letters', '--state', 'lost']],
   ['a time that is none', ['watch', 'some-order', '--timeout', 'soon']],
 ])('%s is a usage error', (_, args) => {
   const { status, err } = lab(...args);

@@ -77,7 +77,7 @@ test('No secret is in two files but where two must know it, and the token only w
     'nats/nats.conf',
     'provision/nats-url',
   ]);
-  expect(holders('the-admin-token').length).toBe(5);
+  expect(holders('the-admin-token').length).toBe(6);
   expect(holders('the-admin-token', false)).toEqual([]);
 });
 

@@ -54,7 +54,7 @@ describe('The addresses that a service is told', () => {
     const told = services
       .map(({ name }) => name)
       .filter((name) => environmentOf(name).ADMIN_TOKEN !== undefined);
-    expect(told.sort()).toEqual(['gateway', ...participantNames].sort());
+    expect(told.sort()).toEqual(['gateway', 'notification', ...participantNames].sort());
   });
 });
 

@@ -1,0 +1,97 @@
+/**
+ * Tells the dead-letter stream what was set aside. The row is the letter; the message is for whoever listens to the
+ * broker, and it may come late: a letter is safe whether the broker is there or not. Also forgets what is long past.
+ */
+import type pg from 'pg';
+import type { ServiceName } from '#libs/contracts/events.ts';
+import type { Publish } from '#libs/nats/publish.ts';
+import { deadLetterAgeMsMax } from '#libs/nats/streams.ts';
+import { statement } from '#libs/postgres/statement.ts';
+import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
+import { repeat } from './repeat.ts';
+
+const tickMs = 1_000;
+const lettersMax = 50;
+const forgetEveryTicks = 600;
+const forgetRowsMax = 1_000;
+/** Below the broker's 1 MB, however many bytes a character takes. */
+const bodyCharsMax = 300_000;
+
+type Letter = {
+  id: string;
+  subject: string;
+  messageId: string;
+  headers: Record<string, string>;
+  traceparent: string | null;
+  body: string;
+  reason: string;
+  attempts: number;
+};
+
+export function startAnnouncer(options: {
+  service: ServiceName;
+  pool: pg.Pool;
+  publish: Publish;
+  now(): Date;
+  onTrouble(error: unknown, what: string): void;
+}): { stop(): Promise<void> } {
+  const { service, pool, publish, now, onTrouble } = options;
+  let tick = 0;
+
+  const announce = (tx: Tx) =>
+    claimUnannounced(tx, lettersMax).then(async (letters) => {
+      const told = await Promise.allSettled(letters.map((letter) => tell(service, publish, letter)));
+      const ids = letters.filter((_, index) => told[index]?.status === 'fulfilled').map(({ id }) => id);
+      if (ids.length > 0) await markAnnounced(tx, ids, now());
+      const refused = told.find((each) => each.status === 'rejected');
+      if (refused) onTrouble(refused.reason, 'dead letters are not in the stream yet');
+    });
+
+  return repeat({
+    pauseMs: tickMs,
+    onTrouble: (error) => onTrouble(error, 'dead letters are told later'),
+    async work() {
+      tick += 1;
+      await runThenCommit(pool, announce);
+      if (tick % forgetEveryTicks !== 0) return;
+      const before = new Date(now().getTime() - deadLetterAgeMsMax);
+      await runThenCommit(pool, (tx) => forgetOld(tx, before, forgetRowsMax));
+    },
+  });
+}
+
+/** What came with the message stands under a prefix: the broker acts on some names, such as `Nats-Msg-Id`. */
+async function tell(service: ServiceName, publish: Publish, letter: Letter): Promise<void> {
+  const { id, subject, body, reason, attempts, messageId, traceparent, headers } = letter;
+  // What was just small enough as a message may not be as one with more headers.
+  const whole = body.length <= bodyCharsMax ? body : JSON.stringify([body.slice(0, bodyCharsMax / 4)]);
+  const kept = Object.entries(headers).map(([name, value]) => [
+    `Saga-Original-${name.replaceAll(/[^\w-]/g, '_')}`,
+    plain(value),
+  ]);
+  await publish(
+    { messageId: `${id}-${attempts}`, subject: `dead-letter.${service}`, body: whole },
+    {
+      ...Object.fromEntries(kept),
+      'Saga-Letter': `${service}:${id}`,
+      'Saga-Reason': plain(reason),
+      'Saga-Subject': subject,
+      'Saga-Attempts': String(attempts),
+      'Saga-Message-Id': plain(messageId),
+      ...(traceparent === null ? {} : { traceparent }),
+    },
+  );
+}
+
+const plain = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, '?');
+
+const claimUnannounced = statement<Letter>(`
+  select id, subject, message_id as "messageId", headers, traceparent, body, reason, attempts from failures
+  where state = 'open' and announced_at is null order by id limit $1 for update skip locked`);
+
+const markAnnounced = statement('update failures set announced_at = $2 where id = any($1::uuid[])');
+
+/** As long as the stream keeps them. What is still retried is somebody's money: it stays until it succeeds. */
+const forgetOld = statement(`
+  delete from failures where id in (
+    select id from failures where state <> 'retrying' and last_at < $1 limit $2 for update skip locked)`);
