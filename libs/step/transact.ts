@@ -3,7 +3,7 @@
  * and write the steps, record what they decided, append the events. Neither COMMIT nor publish is here, so
  * both endings (saga driver, 2PC participant) can stand on it.
  */
-import { type EventType, eventTypes, type SagaEvent, type ServiceName } from '#libs/contracts/events.ts';
+import { type EventType, parseData, type SagaEvent, type ServiceName } from '#libs/contracts/events.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 import type { BatchTrace } from '#libs/telemetry/batch-trace.ts';
 import { claim, correct, type Entry, keyOf, recallForward, recallLamports } from './journal.ts';
@@ -61,7 +61,8 @@ export async function transact(
   await runSteps(tx, groups, now);
   await readClocks(tx, fresh);
 
-  const corrections = fresh.filter((work) => settle(work, tools, now)).map((work) => work.entry);
+  const time = now.toISOString();
+  const corrections = fresh.filter((work) => settle(work, tools, time)).map((work) => work.entry);
   const said = fresh.flatMap(({ event }) => (event ? [event] : []));
   const messages = packMessages(said, tools.newId, now);
   if (corrections.length > 0) tx.write(correct(tx, corrections));
@@ -182,7 +183,7 @@ async function readClocks(tx: Tx, works: readonly Work[]): Promise<void> {
 }
 
 /** Fills in the entry and the event. Says whether the entry differs from what was claimed. */
-function settle(work: Work, tools: Tools, now: Date): boolean {
+function settle(work: Work, tools: Tools, time: string): boolean {
   const { intent, entry, outcome } = work;
   const { reaction, cause } = intent;
   const lamport = 1 + Math.max(cause.lamport, work.lamportMin);
@@ -199,7 +200,7 @@ function settle(work: Work, tools: Tools, now: Date): boolean {
   if (emission && entry.eventId) {
     const result = outcome?.outcome === 'done' ? outcome.result : undefined;
     const data = emission.data({ cause, result, reason: reason ?? '' });
-    work.event = eventOf(intent, emission.say, entry.eventId, lamport, data, tools, now);
+    work.event = eventOf(intent, emission.say, entry.eventId, lamport, data, tools, time);
   }
   return !asClaimed;
 }
@@ -211,7 +212,7 @@ function eventOf(
   lamport: number,
   data: object,
   tools: Tools,
-  now: Date,
+  time: string,
 ): SagaEvent {
   const { cause } = intent;
   return {
@@ -220,9 +221,9 @@ function eventOf(
     source: tools.service,
     type,
     subject: cause.orderId,
-    time: now.toISOString(),
+    time,
     // Parsed on the way out too: a producer that drifts fails here, not in every consumer.
-    data: eventTypes[type].data.parse(data),
+    data: parseData(type, data),
     ...tools.traceFor(intent, type),
     causationid: cause.id,
     lamport,
