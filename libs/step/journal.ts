@@ -29,6 +29,45 @@ export type EntryKey = Pick<Entry, 'orderId' | 'step' | 'direction'>;
 
 export const keyOf = ({ orderId, step, direction }: EntryKey): string => `${orderId}/${step}/${direction}`;
 
+const insertNewEntries = statement(`
+  insert into journal (order_id, step, direction, outcome, event_id, event_type, lamport, causation_id,
+                       attempt, recorded_at)
+  select *, $10::timestamptz from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[],
+                                         $6::text[], $7::int[], $8::uuid[], $9::int[])`);
+
+/**
+ * Inserts entries that are presumed to be new, and fails when one of them is not (`isRepeat`): nothing need wait
+ * for its answer. `on conflict` would look every key up, take a lock and write a record of its own for each row
+ * before PostgreSQL believes it (measured: 3 µs of 10 a row).
+ */
+export async function claimNew(tx: Tx, entries: readonly Entry[], at: Date): Promise<void> {
+  await insertNewEntries(tx, ...columns(inKeyOrder(entries), claimedColumns), at);
+}
+
+/**
+ * `presumed`: all steps of a batch are presumed to come for the first time, and the transaction fails when one does
+ * not. `looked-up`: repeats are found, and have no effect.
+ */
+export type Claims = 'presumed' | 'looked-up';
+
+/** Almost every cause comes once. A transaction that met a repeat has left nothing behind, and is run once more. */
+export async function presumingFirst<T>(run: (claims: Claims) => Promise<T>): Promise<T> {
+  try {
+    return await run('presumed');
+  } catch (error) {
+    if (isRepeat(error)) return run('looked-up');
+    throw error;
+  }
+}
+
+const uniqueViolation = '23505';
+
+/** Whether an entry was there already that `claimNew` presumed to be new. */
+export function isRepeat(error: unknown): boolean {
+  const { code, table } = (error ?? {}) as { code?: unknown; table?: unknown };
+  return code === uniqueViolation && table === 'journal';
+}
+
 const insertEntries = statement<{ claimed: number; keys: string[] | null }>(`
   with claimed as (
     insert into journal (order_id, step, direction, outcome, event_id, event_type, lamport, causation_id,
@@ -46,12 +85,18 @@ const insertEntries = statement<{ claimed: number; keys: string[] | null }>(`
  * The server names the keys only when some are missing: almost always all of them are new.
  */
 export async function claim(tx: Tx, entries: readonly Entry[], at: Date): Promise<Set<string>> {
-  const keyed = entries.map((entry) => ({ key: keyOf(entry), entry }));
-  keyed.sort((a, b) => (a.key < b.key ? -1 : 1));
-  const sorted = keyed.map(({ entry }) => entry);
+  const sorted = inKeyOrder(entries);
   const [answer] = await insertEntries(tx, ...columns(sorted, claimedColumns), at, sorted.length);
-  if (answer?.claimed === sorted.length) return new Set(keyed.map(({ key }) => key));
+  if (answer?.claimed === sorted.length) return new Set(sorted.map(keyOf));
   return new Set(answer?.keys ?? []);
+}
+
+/** The one order in which all transactions claim. */
+function inKeyOrder(entries: readonly Entry[]): Entry[] {
+  return entries.toSorted((a, b) => {
+    if (a.orderId !== b.orderId) return a.orderId < b.orderId ? -1 : 1;
+    return keyOf(a) < keyOf(b) ? -1 : 1;
+  });
 }
 
 const claimedColumns = [
