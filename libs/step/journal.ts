@@ -32,17 +32,25 @@ export const keyOf = ({ orderId, step, direction }: EntryKey): string => `${orde
 const insertNewEntries = statement(`
   insert into journal (order_id, step, direction, outcome, event_id, event_type, lamport, causation_id,
                        attempt, recorded_at)
-  select *, $10::timestamptz from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[],
-                                         $6::text[], $7::int[], $8::uuid[], $9::int[])`);
+  select order_id, $1, 'do', 'done', event_id, $2, lamport, causation_id, attempt, $3::timestamptz
+  from unnest($4::uuid[], $5::uuid[], $6::int[], $7::uuid[], $8::int[])
+    as claimed (order_id, event_id, lamport, causation_id, attempt)`);
 
 /**
- * Inserts entries that are presumed to be new, and fails when one of them is not (`isRepeat`): nothing need wait
- * for its answer. `on conflict` would look every key up, take a lock and write a record of its own for each row
- * before PostgreSQL believes it (measured: 3 µs of 10 a row).
+ * Inserts forward entries that are presumed to be new, and fails when one of them is not (`isRepeat`): nothing need
+ * wait for its answer. `on conflict` would look every key up, take a lock and write a record of its own for each row
+ * before PostgreSQL believes it, and what all entries of a step share need not be an array: 5 µs a row, not 10.
  */
 export async function claimNew(tx: Tx, entries: readonly Entry[], at: Date): Promise<void> {
-  await insertNewEntries(tx, ...columns(inKeyOrder(entries), claimedColumns), at);
+  const kinds = Map.groupBy(inKeyOrder(entries), ({ step, eventType }) => `${step} ${eventType}`);
+  const inserts = [...kinds.values()].map((same) => {
+    const { step = '', eventType } = same[0] ?? {};
+    return insertNewEntries(tx, step, eventType, at, ...columns(same, newColumns));
+  });
+  await Promise.all(inserts);
 }
+
+const newColumns = ['orderId', 'eventId', 'lamport', 'causationId', 'attempt'] as const;
 
 /**
  * `presumed`: all steps of a batch are presumed to come for the first time, and the transaction fails when one does
@@ -91,11 +99,12 @@ export async function claim(tx: Tx, entries: readonly Entry[], at: Date): Promis
   return new Set(answer?.keys ?? []);
 }
 
-/** The one order in which all transactions claim. */
+/** The one order in which all transactions claim. A step's entry comes before its undo's. */
 function inKeyOrder(entries: readonly Entry[]): Entry[] {
   return entries.toSorted((a, b) => {
+    if (a.step !== b.step) return a.step < b.step ? -1 : 1;
     if (a.orderId !== b.orderId) return a.orderId < b.orderId ? -1 : 1;
-    return keyOf(a) < keyOf(b) ? -1 : 1;
+    return a.direction < b.direction ? -1 : 1;
   });
 }
 
