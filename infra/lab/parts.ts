@@ -134,7 +134,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
 }
 
 /** Node's default lets the garbage of starting alone take 150 MB per service: 1.5 GB for the lab instead of 0.8. */
-const semiSpaceMb = 8;
+const semiSpaceMbDefault = 8;
 
 function serviceSpec(
   service: ServicePart,
@@ -148,7 +148,7 @@ function serviceSpec(
     topology.register === undefined ? [] : ['--import', resolve(repository, topology.register)];
   const node = [
     process.execPath,
-    `--max-semi-space-size=${semiSpaceMb}`,
+    `--max-semi-space-size=${service.semiSpaceMb ?? semiSpaceMbDefault}`,
     ...register,
     resolve(repository, service.main),
   ];

@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { items, paise } from './orders.ts';
+import { quickCheck } from './quick-check.ts';
 
 const reason = z.string().max(200);
 const nothing = z.object({});
@@ -78,8 +79,19 @@ function isEventType(type: string): type is EventType {
   return Object.hasOwn(eventTypes, type);
 }
 
+const isWhole = new Map<unknown, (event: unknown) => boolean>();
+const isData = new Map<EventType, (data: unknown) => boolean>();
+for (const type of eventTypeNames) {
+  const { source, data } = eventTypes[type];
+  isWhole.set(type, quickCheck(envelope.extend({ type: z.literal(type), source: z.literal(source), data })));
+  isData.set(type, quickCheck(data));
+}
+
 /** Parses one element of a batch. A refusal names the field, so that a dead letter explains itself. */
 export function parseEvent(candidate: unknown): ParsedEvent {
+  if (isWhole.get((candidate as Partial<Envelope> | null)?.type)?.(candidate)) {
+    return { ok: true, event: candidate as SagaEvent };
+  }
   const parsed = envelope.safeParse(candidate);
   if (!parsed.success) return { ok: false, reason: firstIssue(parsed.error) };
   const { type, source } = parsed.data;
@@ -89,6 +101,12 @@ export function parseEvent(candidate: unknown): ParsedEvent {
   const data = definition.data.safeParse(parsed.data.data);
   if (!data.success) return { ok: false, reason: `data.${firstIssue(data.error)}` };
   return { ok: true, event: { ...parsed.data, type, data: data.data } as SagaEvent };
+}
+
+/** The data of an event that is about to be said: what does not fit throws. */
+export function parseData<T extends EventType>(type: T, data: unknown): EventData<T> {
+  if (isData.get(type)?.(data)) return data as EventData<T>;
+  return eventTypes[type].data.parse(data) as EventData<T>;
 }
 
 function firstIssue(error: z.ZodError): string {

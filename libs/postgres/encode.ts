@@ -13,10 +13,10 @@ export function encodeValue(value: unknown): string | null {
 }
 
 function encodeArray(values: readonly unknown[]): string {
+  // By hand: an iterator or an array of texts costs more here than the texts do.
   let text = '{';
-  for (const [index, value] of values.entries()) {
-    if (index > 0) text += ',';
-    text += encodeElement(value);
+  for (let index = 0; index < values.length; index++) {
+    text += index > 0 ? `,${encodeElement(values[index])}` : encodeElement(values[index]);
   }
   return `${text}}`;
 }

@@ -1,6 +1,7 @@
 /** One batch of items around its transaction: what runs inside, and what is told once it is committed. */
 import type { Tx } from '#libs/postgres/transaction.ts';
 import type { BatchTrace } from '#libs/telemetry/batch-trace.ts';
+import type { Claims } from './journal.ts';
 import type { OutboxMessage } from './outbox.ts';
 import type { DriverOptions, Item } from './saga-driver.ts';
 import { type Intent, transact, type Verdict } from './transact.ts';
@@ -17,7 +18,7 @@ export type Decided = { verdicts: Verdict[]; messages: OutboxMessage[] };
 
 export type Batches = {
   begin(items: readonly Item[]): Batch;
-  decide(tx: Tx, batch: Batch): Promise<Decided>;
+  decide(tx: Tx, batch: Batch, claims?: Claims): Promise<Decided>;
   tell(batch: Batch, decided: Decided): Promise<void>;
 };
 
@@ -29,13 +30,9 @@ export function createBatches(options: DriverOptions): Batches {
       return { items, intents, trace: traceBatch(service, intents), startedAt: performance.now() };
     },
 
-    async decide(tx, { intents, trace }) {
-      const decided = await transact(tx, intents, {
-        service,
-        now,
-        newId,
-        traceFor: trace.traceFor,
-      });
+    async decide(tx, { intents, trace }, claims) {
+      const tools = { service, now, newId, traceFor: trace.traceFor };
+      const decided = await transact(tx, intents, tools, claims);
       if (reach) await reach('before-commit', intents);
       return decided;
     },

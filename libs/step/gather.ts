@@ -17,7 +17,7 @@ export function gather<Item>(options: {
   batchMax: number;
   /** A batch holds a key once: the second waits for the next batch, which sees what the first one did. */
   keyOf(item: Item): string;
-  /** A pause before each batch, for listeners that nobody waits for: fewer and larger batches. Default 0. */
+  /** A pause before a batch that is not full, for listeners that nobody waits for: fewer and larger batches. Default 0. */
   pauseMs?: number;
   /** Must not throw: it settles its items itself. */
   run(batch: Item[]): Promise<void>;
@@ -33,7 +33,8 @@ export function gather<Item>(options: {
 
   const loop = async () => {
     while (queue.length > 0) {
-      await turn(options.pauseMs ?? 0);
+      const isFull = queue.length >= options.batchMax;
+      await turn(isFull ? 0 : (options.pauseMs ?? 0));
       await options.run(takeBatch());
     }
     running = null;

@@ -29,6 +29,53 @@ export type EntryKey = Pick<Entry, 'orderId' | 'step' | 'direction'>;
 
 export const keyOf = ({ orderId, step, direction }: EntryKey): string => `${orderId}/${step}/${direction}`;
 
+const insertNewEntries = statement(`
+  insert into journal (order_id, step, direction, outcome, event_id, event_type, lamport, causation_id,
+                       attempt, recorded_at)
+  select order_id, $1, 'do', 'done', event_id, $2, lamport, causation_id, attempt, $3::timestamptz
+  from unnest($4::uuid[], $5::uuid[], $6::int[], $7::uuid[], $8::int[])
+    as claimed (order_id, event_id, lamport, causation_id, attempt)`);
+
+/**
+ * Inserts forward entries that are presumed to be new, and fails when one of them is not (`isRepeat`): nothing need
+ * wait for its answer. `on conflict` would look every key up, take a lock and write a record of its own for each row
+ * before PostgreSQL believes it, and what all entries of a step share need not be an array: 5 µs a row, not 10.
+ */
+export async function claimNew(tx: Tx, entries: readonly Entry[], at: Date): Promise<void> {
+  const kinds = Map.groupBy(inKeyOrder(entries), ({ step, eventType }) => `${step} ${eventType}`);
+  const inserts = [...kinds.values()].map((same) => {
+    const { step = '', eventType } = same[0] ?? {};
+    return insertNewEntries(tx, step, eventType, at, ...columns(same, newColumns));
+  });
+  await Promise.all(inserts);
+}
+
+const newColumns = ['orderId', 'eventId', 'lamport', 'causationId', 'attempt'] as const;
+
+/**
+ * `presumed`: all steps of a batch are presumed to come for the first time, and the transaction fails when one does
+ * not. `looked-up`: repeats are found, and have no effect.
+ */
+export type Claims = 'presumed' | 'looked-up';
+
+/** Almost every cause comes once. A transaction that met a repeat has left nothing behind, and is run once more. */
+export async function presumingFirst<T>(run: (claims: Claims) => Promise<T>): Promise<T> {
+  try {
+    return await run('presumed');
+  } catch (error) {
+    if (isRepeat(error)) return run('looked-up');
+    throw error;
+  }
+}
+
+const uniqueViolation = '23505';
+
+/** Whether an entry was there already that `claimNew` presumed to be new. */
+export function isRepeat(error: unknown): boolean {
+  const { code, table } = (error ?? {}) as { code?: unknown; table?: unknown };
+  return code === uniqueViolation && table === 'journal';
+}
+
 const insertEntries = statement<{ claimed: number; keys: string[] | null }>(`
   with claimed as (
     insert into journal (order_id, step, direction, outcome, event_id, event_type, lamport, causation_id,
@@ -46,12 +93,19 @@ const insertEntries = statement<{ claimed: number; keys: string[] | null }>(`
  * The server names the keys only when some are missing: almost always all of them are new.
  */
 export async function claim(tx: Tx, entries: readonly Entry[], at: Date): Promise<Set<string>> {
-  const keyed = entries.map((entry) => ({ key: keyOf(entry), entry }));
-  keyed.sort((a, b) => (a.key < b.key ? -1 : 1));
-  const sorted = keyed.map(({ entry }) => entry);
+  const sorted = inKeyOrder(entries);
   const [answer] = await insertEntries(tx, ...columns(sorted, claimedColumns), at, sorted.length);
-  if (answer?.claimed === sorted.length) return new Set(keyed.map(({ key }) => key));
+  if (answer?.claimed === sorted.length) return new Set(sorted.map(keyOf));
   return new Set(answer?.keys ?? []);
+}
+
+/** The one order in which all transactions claim. A step's entry comes before its undo's. */
+function inKeyOrder(entries: readonly Entry[]): Entry[] {
+  return entries.toSorted((a, b) => {
+    if (a.step !== b.step) return a.step < b.step ? -1 : 1;
+    if (a.orderId !== b.orderId) return a.orderId < b.orderId ? -1 : 1;
+    return a.direction < b.direction ? -1 : 1;
+  });
 }
 
 const claimedColumns = [

@@ -17,7 +17,9 @@ export async function runWithoutWaiting<T>(
   const transaction = await openTransaction(pool);
   let looking: Promise<boolean> | undefined;
   const watch = setInterval(() => {
-    looking = endLockWait(pool, transaction.pid);
+    const before = looking;
+    // On a busy machine it looks again before it has heard of the end that it made.
+    looking = endLockWait(pool, transaction.pid).then(async (ended) => ended || (await before) === true);
   }, waitMs);
   try {
     const result = await work(transaction.tx);

@@ -1,6 +1,6 @@
 /**
- * Publishes outbox rows right after COMMIT and remembers which ones the broker has stored. They are marked
- * in the next batch's transaction, which costs no commit of its own, or after a moment of quiet. What could
+ * Publishes outbox rows right after COMMIT and remembers which ones the broker has stored. Once they are some,
+ * they are marked in a batch's transaction, which costs no commit of its own; or else after a moment. What could
  * not be published stays unmarked: the relay finds it. With tracing on a row is marked only when its spans are
  * sent as well: of an unmarked row the relay tells the spans again (docs/decisions/0019).
  */
@@ -15,6 +15,8 @@ const quietMs = 300;
 /** After the spans are sent: every moment until the mark is one in which a crash has them told twice. */
 const quietMsOnceSent = 20;
 const marksMax = 1_000;
+/** So many are marked by one statement: for one message it costs as much as for sixteen. */
+const marksMin = 16;
 /** What an outage of the broker may add up to; the oldest are forgotten, and perhaps told twice. */
 const oursMax = 20_000;
 
@@ -46,6 +48,7 @@ export function createOutboxPublisher(options: {
 }): OutboxPublisher {
   const { pool, publish, now, onTrouble, spansSent } = options;
   let stored: Stored[] = [];
+  let distrusts = 0;
   /** Traced messages, from their publication to their mark. */
   const ours = new Set<string>();
   let quiet: NodeJS.Timeout | undefined;
@@ -108,11 +111,19 @@ export function createOutboxPublisher(options: {
       inFlight.delete(publishing);
     },
     markPublished(tx) {
+      if (stored.length < (spansSent ? 1 : marksMin)) return;
+      clearTimeout(quiet);
+      quiet = undefined;
       const places = takeStored();
-      if (places.length > 0) tx.write(markPublished(tx, places, now()));
+      const marking = markPublished(tx, places, now());
+      tx.write(marking);
+      const before = distrusts;
+      // The batch has failed before: they are marked with another one.
+      marking.catch(() => before === distrusts && noteStored(places, quietMs));
     },
     distrust() {
       stored = [];
+      distrusts += 1;
     },
     isOurs: (messageId) => ours.has(messageId),
     async stop() {

@@ -13,6 +13,7 @@ import type { TraceBatch } from '#libs/telemetry/batch-trace.ts';
 import { createBatches } from './batch.ts';
 import { gather } from './gather.ts';
 import type { Reach } from './hooks.ts';
+import { type Claims, presumingFirst } from './journal.ts';
 import { runWithoutWaiting } from './lock-watch.ts';
 import type { OutboxPublisher } from './outbox-publisher.ts';
 import { limitLockWaits } from './shared-rows.ts';
@@ -139,15 +140,15 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
 
   async function commitBatch(items: readonly Item[], lockWaitMs?: number): Promise<void> {
     const batch = batches.begin(items);
-    const work = (tx: Tx) => {
+    const work = async (tx: Tx, claims: Claims) => {
       if (lockWaitMs) limitLockWaits(tx, lockWaitMs);
+      const decided = await batches.decide(tx, batch, claims);
       publisher.markPublished(tx);
-      return batches.decide(tx, batch);
+      return decided;
     };
+    const run = (claims: Claims) => runWithoutWaiting(pool, heldAfterMs, (tx) => work(tx, claims));
     try {
-      await batch.trace.within(async () =>
-        batches.tell(batch, await runWithoutWaiting(pool, heldAfterMs, work)),
-      );
+      await batch.trace.within(async () => batches.tell(batch, await presumingFirst(run)));
     } catch (error) {
       batch.trace.failed(error);
       throw error;

@@ -3,10 +3,19 @@
  * and write the steps, record what they decided, append the events. Neither COMMIT nor publish is here, so
  * both endings (saga driver, 2PC participant) can stand on it.
  */
-import { type EventType, eventTypes, type SagaEvent, type ServiceName } from '#libs/contracts/events.ts';
+import { type EventType, parseData, type SagaEvent, type ServiceName } from '#libs/contracts/events.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 import type { BatchTrace } from '#libs/telemetry/batch-trace.ts';
-import { claim, correct, type Entry, keyOf, recallForward, recallLamports } from './journal.ts';
+import {
+  type Claims,
+  claim,
+  claimNew,
+  correct,
+  type Entry,
+  keyOf,
+  recallForward,
+  recallLamports,
+} from './journal.ts';
 import { append, type OutboxMessage, packMessages } from './outbox.ts';
 import type { Cause, Reaction } from './reaction.ts';
 import { type Outcome, refused, type Undo } from './step.ts';
@@ -46,13 +55,14 @@ export async function transact(
   tx: Tx,
   intents: readonly Intent[],
   tools: Tools,
+  claims: Claims = 'looked-up',
 ): Promise<{ verdicts: Verdict[]; messages: OutboxMessage[] }> {
   const now = tools.now();
   const works = intents.map((intent) => claimOf(intent, tools));
   for (const { sabotage } of intents) if (sabotage) throw sabotage;
   // One flight: the locks do not need to know which claims hold. They are taken after the claims all the
   // same, because a connection runs its statements in order. Both are over before either failure is told.
-  const claiming = claimAll(tx, works, now);
+  const claiming = claimAll(tx, works, now, claims);
   const locking = lockAll(tx, works);
   await Promise.allSettled([claiming, locking]);
   await claiming;
@@ -61,7 +71,8 @@ export async function transact(
   await runSteps(tx, groups, now);
   await readClocks(tx, fresh);
 
-  const corrections = fresh.filter((work) => settle(work, tools, now)).map((work) => work.entry);
+  const time = now.toISOString();
+  const corrections = fresh.filter((work) => settle(work, tools, time)).map((work) => work.entry);
   const said = fresh.flatMap(({ event }) => (event ? [event] : []));
   const messages = packMessages(said, tools.newId, now);
   if (corrections.length > 0) tx.write(correct(tx, corrections));
@@ -70,11 +81,13 @@ export async function transact(
 }
 
 /** Claims the entries as the common case would leave them: done, with its event. The rest is corrected. */
-async function claimAll(tx: Tx, works: readonly Work[], at: Date): Promise<void> {
-  const bars = works.filter((work) => work.entry.direction === 'undo').map((work) => barOf(work.entry));
-  const claimed = await claim(tx, [...works.map((work) => work.entry), ...bars], at);
+async function claimAll(tx: Tx, works: readonly Work[], at: Date, claims: Claims): Promise<void> {
+  const entries = works.map(({ entry }) => entry);
+  const undos = works.filter(({ entry }) => entry.direction === 'undo');
+  // Awaited at the end only: a batch whose steps read nothing is one flight, with its COMMIT.
+  if (claims === 'presumed' && undos.length === 0) return tx.write(claimNew(tx, entries, at));
 
-  const undos = works.filter((work) => work.entry.direction === 'undo');
+  const claimed = await claim(tx, [...entries, ...undos.map(({ entry }) => barOf(entry))], at);
   const toRecall = undos.filter((work) => !claimed.has(keyOf(barOf(work.entry))));
   const forward =
     toRecall.length > 0
@@ -182,7 +195,7 @@ async function readClocks(tx: Tx, works: readonly Work[]): Promise<void> {
 }
 
 /** Fills in the entry and the event. Says whether the entry differs from what was claimed. */
-function settle(work: Work, tools: Tools, now: Date): boolean {
+function settle(work: Work, tools: Tools, time: string): boolean {
   const { intent, entry, outcome } = work;
   const { reaction, cause } = intent;
   const lamport = 1 + Math.max(cause.lamport, work.lamportMin);
@@ -199,7 +212,7 @@ function settle(work: Work, tools: Tools, now: Date): boolean {
   if (emission && entry.eventId) {
     const result = outcome?.outcome === 'done' ? outcome.result : undefined;
     const data = emission.data({ cause, result, reason: reason ?? '' });
-    work.event = eventOf(intent, emission.say, entry.eventId, lamport, data, tools, now);
+    work.event = eventOf(intent, emission.say, entry.eventId, lamport, data, tools, time);
   }
   return !asClaimed;
 }
@@ -211,7 +224,7 @@ function eventOf(
   lamport: number,
   data: object,
   tools: Tools,
-  now: Date,
+  time: string,
 ): SagaEvent {
   const { cause } = intent;
   return {
@@ -220,9 +233,9 @@ function eventOf(
     source: tools.service,
     type,
     subject: cause.orderId,
-    time: now.toISOString(),
+    time,
     // Parsed on the way out too: a producer that drifts fails here, not in every consumer.
-    data: eventTypes[type].data.parse(data),
+    data: parseData(type, data),
     ...tools.traceFor(intent, type),
     causationid: cause.id,
     lamport,

@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { SagaEvent } from '#libs/contracts/events.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
+import { presumingFirst } from '#libs/step/journal.ts';
 import type { Cause } from '#libs/step/reaction.ts';
 import { type Intent, transact } from '#libs/step/transact.ts';
 import { inventory } from '#services/inventory/service.ts';
@@ -90,7 +91,9 @@ class Saga {
   }
 
   async #run(world: World, intents: Intent[]): Promise<void> {
-    const { messages } = await runThenCommit(world.pool, (tx) => transact(tx, intents, world.tools));
+    const { messages } = await presumingFirst((claims) =>
+      runThenCommit(world.pool, (tx) => transact(tx, intents, world.tools, claims)),
+    );
     for (const event of messages.flatMap(({ body }) => JSON.parse(body) as SagaEvent[])) {
       for (const listener of worlds) {
         const hears = listener.definition.reactions.some(({ on }) => on === event.type);

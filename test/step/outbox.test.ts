@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { Message } from '#libs/nats/publish.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
-import { claimUnpublished, forgetPublished } from '#libs/step/outbox.ts';
+import { claimUnpublished, forgetPublished, type OutboxMessage } from '#libs/step/outbox.ts';
 import { createOutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import { startRelay } from '#libs/step/relay.ts';
 import { payment } from '#services/payment/service.ts';
@@ -19,8 +19,8 @@ afterAll(() => world[Symbol.asyncDispose]());
 
 const data = { city: 'pune', items: [{ dishId: 'dosa', quantity: 1 }], total: 1 };
 /** So many messages in the outbox, one transaction each, as a crash after COMMIT would leave them. */
-async function leave(count: number): Promise<Message[]> {
-  const left: Message[] = [];
+async function leave(count: number): Promise<OutboxMessage[]> {
+  const left: OutboxMessage[] = [];
   for (let index = 0; index < count; index++) {
     const { messages } = await world.run(world.intent('order.placement.requested', { data }));
     left.push(...messages);
@@ -154,12 +154,31 @@ describe('When a message is published right after its commit', () => {
     await publisher.stop();
   });
 
-  test('then it is marked by the next transaction, without one of its own', async () => {
-    const { messages } = await world.run(world.intent('order.placement.requested', { data }));
+  const enough = 16;
+
+  test('then as soon as they are some they are marked by the next transaction', async () => {
+    const messages = await leave(enough);
     const publisher = publisherOver(async () => {});
-    await publisher.publish(messages);
+    await publisher.publish(messages.slice(1));
+    await runThenCommit(world.pool, async (tx) => publisher.markPublished(tx));
+    expect(await unpublished()).toHaveLength(enough);
+    await publisher.publish(messages.slice(0, 1));
     await runThenCommit(world.pool, async (tx) => publisher.markPublished(tx));
     expect(await unpublished()).toEqual([]);
+    await publisher.stop();
+  });
+
+  test('then a transaction that failed before their mark leaves them to another', async () => {
+    const messages = await leave(enough);
+    const publisher = publisherOver(async () => {});
+    await publisher.publish(messages);
+    const failing = runThenCommit(world.pool, async (tx) => {
+      tx.write(tx.send('', 'select 1 / 0', []));
+      publisher.markPublished(tx);
+    });
+    await expect(failing).rejects.toThrow('division by zero');
+    expect(await unpublished()).toHaveLength(enough);
+    await eventually('they are marked', async () => (await unpublished()).length === 0);
     await publisher.stop();
   });
 

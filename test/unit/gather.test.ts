@@ -62,3 +62,26 @@ describe('When items gather while batches run', () => {
     expect(batches.map((batch) => batch.length)).toEqual([3]);
   });
 });
+
+describe('When a listener pauses before its batches', () => {
+  test('then it does not while a full one waits', async () => {
+    const pauseMs = 400;
+    const startedAt = performance.now();
+    const at: { size: number; pauses: number }[] = [];
+    const gatherer = gather<number>({
+      batchMax: 3,
+      keyOf: String,
+      pauseMs,
+      async run(batch) {
+        at.push({ size: batch.length, pauses: Math.floor((performance.now() - startedAt) / pauseMs) });
+      },
+    });
+    gatherer.push([1, 2, 3, 4, 5, 6, 7]);
+    await gatherer.idle();
+    expect(at).toEqual([
+      { size: 3, pauses: 0 },
+      { size: 3, pauses: 0 },
+      { size: 1, pauses: 1 },
+    ]);
+  });
+});
