@@ -27,6 +27,17 @@ export default defineConfig({
         },
       },
       {
+        // The services' own steps under a scheduler that does its worst; SIMULATION_SEEDS says how often.
+        test: {
+          name: 'simulation',
+          include: ['test/simulation/*.test.ts'],
+          globalSetup: 'test/support/step-server.ts',
+          testTimeout: setupMs,
+          hookTimeout: setupMs,
+          sequence: group(8),
+        },
+      },
+      {
         // Labs of their own, on ports of their own; one file at a time, because each needs the whole machine.
         test: {
           name: 'lab',

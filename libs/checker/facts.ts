@@ -103,35 +103,20 @@ export async function gatherFacts(urls: AuditUrls, connection: NatsConnection): 
   const byName = new Map(serviceNames.map((name, index) => [name, clients[index] as pg.Client]));
   const coordinator = urls.coordinator === undefined ? undefined : await openSnapshot(urls.coordinator);
   if (coordinator) clients.push(coordinator);
-  const read = <Row extends pg.QueryResultRow>(service: ServiceName, text: string) =>
-    readerOf(byName.get(service) as pg.Client)<Row>(text);
-  const readAll = async <Row>(text: string) => {
-    const parts = await Promise.all(
-      serviceNames.map(async (service) =>
-        (await read(service, text)).map((row) => ({ service, ...row }) as Row),
-      ),
-    );
-    return parts.flat();
-  };
+  const read: ReadOf = (service, text) => readerOf(byName.get(service) as pg.Client)(text);
 
   try {
     const logReader = coordinator && readerOf(coordinator);
     const due = await readDue(logReader);
     await byName.get('order')?.query(snapshot);
-    const orders = await read<OrderFact>('order', orderFacts);
+    const orders = await readOrders(read);
     await Promise.all(
       serviceNames.filter((name) => name !== 'order').map((name) => byName.get(name)?.query(snapshot)),
     );
-    const outboxBefore = await readAll<OutboxFact>(outboxFacts);
+    const outboxBefore = await readOutboxes(read);
     // By this query every database has its snapshot: what these show as decided is in the log from now on.
     await coordinator?.query(snapshot);
     const log = await readLog(logReader, due);
-    const rows = await readAll<{ count: number }>('select count(*) from journal');
-    const tied = await Promise.all([
-      read<Oddity>('payment', unjournaled('payments', 'payment.charge', 'charged')),
-      read<Oddity>('inventory', unjournaled('reservations', 'inventory.reserve', 'reserved')),
-      read<Oddity>('logistics', unjournaled('assignments', 'logistics.assign', 'assigned')),
-    ]);
     const twoPhase = {
       log,
       branches: await readBranches((name) => readerOf(byName.get(name) as pg.Client), log),
@@ -141,49 +126,67 @@ export async function gatherFacts(urls: AuditUrls, connection: NatsConnection): 
         )
       ).flat(),
     };
-    const facts = {
-      twoPhase,
-      orders: byOrder(orders),
-      wallets: await read<Facts['wallets'][number]>(
-        'payment',
-        'select customer_id as "customerId", balance from wallets',
-      ),
-      payments: byOrder(
-        await read<PaymentFact>(
-          'payment',
-          'select order_id as "orderId", customer_id as "customerId", amount, status from payments',
-        ),
-      ),
-      stock: await read<Facts['stock'][number]>(
-        'inventory',
-        'select dish_id as "dishId", free, reserved from stock',
-      ),
-      reservations: byOrder(
-        await read<ReservationFact>(
-          'inventory',
-          'select order_id as "orderId", items, status from reservations',
-        ),
-      ),
-      assignments: byOrder(
-        await read<AssignmentFact>('logistics', 'select order_id as "orderId", status from assignments'),
-      ),
-      journalRows: rows.reduce((sum, row) => sum + row.count, 0),
-      endsTwice: (await read<Oddity>('order', endsTwice)).map((row) => ({
-        ...row,
-        service: 'order' as const,
-      })),
-      effectsTwice: await readAll<Oddity>(effectsTwice),
-      effectsUnjournaled: tied.flat(),
-      undoneUnbarred: await readAll<Oddity>(undoneUnbarred),
-      outboxBefore,
-    };
+    const facts = { twoPhase, orders, outboxBefore, ...(await readEffects(read)) };
     // The stream is read between two looks at the outboxes: each direction of I6 has its right order.
     const stream = await readStream(connection);
     await Promise.all(clients.map((client) => client.query('commit')));
-    return { ...facts, stream, outboxAfter: await readAll<Pick<OutboxFact, 'messageId'>>(outboxIds) };
+    return { ...facts, stream, outboxAfter: await readOutboxIds(read) };
   } finally {
     await Promise.all(clients.map((client) => client.end()));
   }
+}
+
+/** What each rule needs of the services' databases. Apart from where the rows come from, so that a simulation can ask for them too. */
+export type ReadOf = <Row extends pg.QueryResultRow>(service: ServiceName, text: string) => Promise<Row[]>;
+
+export const readOrders = async (read: ReadOf) => byOrder(await read<OrderFact>('order', orderFacts));
+export const readOutboxes = (read: ReadOf) => readAll<OutboxFact>(read, outboxFacts);
+export const readOutboxIds = (read: ReadOf) => readAll<Pick<OutboxFact, 'messageId'>>(read, outboxIds);
+
+type Effects = Omit<Facts, 'orders' | 'outboxBefore' | 'stream' | 'outboxAfter' | 'twoPhase'>;
+
+/** One query after another on each database: a client takes one at a time. */
+export async function readEffects(read: ReadOf): Promise<Effects> {
+  const rows = await readAll<{ count: number }>(read, 'select count(*) from journal');
+  const tied = await Promise.all([
+    read<Oddity>('payment', unjournaled('payments', 'payment.charge', 'charged')),
+    read<Oddity>('inventory', unjournaled('reservations', 'inventory.reserve', 'reserved')),
+    read<Oddity>('logistics', unjournaled('assignments', 'logistics.assign', 'assigned')),
+  ]);
+  return {
+    wallets: await read('payment', 'select customer_id as "customerId", balance from wallets'),
+    payments: byOrder(
+      await read<PaymentFact>(
+        'payment',
+        'select order_id as "orderId", customer_id as "customerId", amount, status from payments',
+      ),
+    ),
+    stock: await read('inventory', 'select dish_id as "dishId", free, reserved from stock'),
+    reservations: byOrder(
+      await read<ReservationFact>(
+        'inventory',
+        'select order_id as "orderId", items, status from reservations',
+      ),
+    ),
+    assignments: byOrder(
+      await read<AssignmentFact>('logistics', 'select order_id as "orderId", status from assignments'),
+    ),
+    journalRows: rows.reduce((sum, row) => sum + row.count, 0),
+    endsTwice: (await read<Oddity>('order', endsTwice)).map((row) => ({ ...row, service: 'order' })),
+    effectsTwice: await readAll<Oddity>(read, effectsTwice),
+    effectsUnjournaled: tied.flat(),
+    undoneUnbarred: await readAll<Oddity>(read, undoneUnbarred),
+  };
+}
+
+/** Of every service, with its name. */
+async function readAll<Row>(read: ReadOf, text: string): Promise<Row[]> {
+  const parts = await Promise.all(
+    serviceNames.map(async (service) =>
+      (await read(service, text)).map((row) => ({ service, ...row }) as Row),
+    ),
+  );
+  return parts.flat();
 }
 
 const snapshot = 'begin isolation level repeatable read read only';

@@ -22,7 +22,13 @@ export type Batches = {
   tell(batch: Batch, decided: Decided): Promise<void>;
 };
 
-export function createBatches(options: DriverOptions): Batches {
+/** No pool among them: whoever runs a batch brings the transaction. */
+export type BatchOptions = Pick<
+  DriverOptions,
+  'service' | 'publisher' | 'reach' | 'now' | 'newId' | 'traceBatch' | 'onBatch'
+>;
+
+export function createBatches(options: BatchOptions): Batches {
   const { service, publisher, reach, now, newId, traceBatch, onBatch } = options;
   return {
     begin(items) {

@@ -1,4 +1,4 @@
-/** One server for all step tests; each test file makes databases of its own in it. */
+/** One server for all step tests, or for the simulation; each test file makes databases of its own in it. */
 import type { TestProject } from 'vitest/node';
 import { chooseInfra, type Infra, postgresImage, sayChoice } from './infra.ts';
 import { startPostgres } from './postgres-server.ts';
@@ -13,7 +13,7 @@ declare module 'vitest' {
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const choice = await chooseInfra([postgresImage]);
-  sayChoice('step', 'PostgreSQL', choice);
+  sayChoice(project.name, 'PostgreSQL', choice);
   const server = await startPostgres(choice.infra);
   project.provide('adminUrl', server.adminUrl);
   project.provide('infra', choice.infra);
