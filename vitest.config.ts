@@ -75,6 +75,19 @@ export default defineConfig({
         },
       },
       {
+        // A lab with patient orders: what a crash leaves comes again after 10 s, and they must still want it then.
+        test: {
+          name: 'faults',
+          setupFiles: ['test/support/evidence.ts'],
+          include: ['test/faults/*.test.ts'],
+          globalSetup: 'test/support/patient-system.ts',
+          fileParallelism: false,
+          testTimeout: journeyMs,
+          hookTimeout: setupMs,
+          sequence: group(8),
+        },
+      },
+      {
         // Two replicas of everything and three brokers, and each kind killed once.
         test: {
           name: 'scale',

@@ -9,6 +9,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import pg from 'pg';
 import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
 import type { Items, OrderStatus, Protocol } from '#libs/contracts/orders.ts';
+import { copyHeader } from '#libs/nats/publish.ts';
 import { eventStream } from '#libs/nats/streams.ts';
 import {
   type Read,
@@ -218,7 +219,9 @@ async function readStream(connection: NatsConnection): Promise<Set<string>> {
   if (state.messages === 0) return ids;
   const consumer = await jetstream(connection).consumers.get(eventStream, { headers_only: true });
   for await (const message of await consumer.consume({ max_messages: 1_000, idle_heartbeat: 1_000 })) {
-    ids.add(message.headers?.get('Nats-Msg-Id') ?? `(no id, sequence ${message.seq})`);
+    const header = (name: string) => message.headers?.get(name) || undefined;
+    // What was committed is the original; a copy of it says whose it is.
+    ids.add(header(copyHeader) ?? header('Nats-Msg-Id') ?? `(no id, sequence ${message.seq})`);
     // The last message may have been deleted: then nothing reaches `last_seq`, and only `pending` says the end.
     if (message.seq >= state.last_seq || message.info.pending === 0) break;
   }

@@ -8,6 +8,9 @@ import { createInbox, headers, type Msg, type NatsConnection } from '@nats-io/tr
 import { batchContentType } from '#libs/contracts/events.ts';
 import { inboxPrefix } from './address.ts';
 
+/** Names the message that this one repeats under an id of its own. */
+export const copyHeader = 'Saga-Copy-Of';
+
 const publishTimeoutMs = 5_000;
 const sweepMs = 500;
 

@@ -13,6 +13,7 @@ import { migrate } from '#libs/postgres/migrate.ts';
 import { createPool } from '#libs/postgres/pool.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
 import { receive } from '#libs/step/delivery.ts';
+import { createReach } from '#libs/step/hooks.ts';
 import { createOutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import { startRelay } from '#libs/step/relay.ts';
 import { createSagaDriver } from '#libs/step/saga-driver.ts';
@@ -30,6 +31,7 @@ import { createLooks } from './looks.ts';
 import { createMetrics } from './metrics.ts';
 import { createRequester } from './requests.ts';
 import { stopOnSignal } from './stop.ts';
+import { strikeRequests } from './strike-requests.ts';
 import { createTwoPhase } from './two-phase.ts';
 
 const waitingLanesMax = 8;
@@ -87,8 +89,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     lanePool,
     publisher,
     injector,
-    // Crash faults join the registry later; until then no point needs to be reached.
-    reach: undefined,
+    reach: config.FAULTS ? createReach(injector) : undefined,
     traceBatch: tracingOn ? traceBatch : traceNothing,
     now,
     newId: randomUUIDv7,
@@ -174,6 +175,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
       return looks.metrics();
     },
   });
+  if (config.FAULTS) strikeRequests(app, name, () => injector);
   journalRoutes(app, service, context);
   twoPhase?.takePart(app, { publisher, injector, onVerdicts: countSteps });
   service.routes(app, context);
@@ -181,6 +183,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
   log.info({ port: config.SERVICE_PORT }, 'ready');
 
   stopOnSignal(log, [
+    // First, because it ends what hangs, and all that follows would wait for that.
+    () => injector.stop(),
     () => app.close(),
     () => consumer.stop(),
     () => background?.stop(),
@@ -188,7 +192,6 @@ export async function start(service: ServiceDefinition): Promise<void> {
     () => driver.stop(),
     () => lanePool.end(),
     () => relay.stop(),
-    () => injector.stop(),
     () => connection.drain(),
     () => readPool.end(),
     () => pool.end(),

@@ -33,12 +33,13 @@ export function receive(message: JsMsg, options: DeliveryOptions): { items: Item
   const failures: { event: SagaEvent; reaction: Reaction; error: unknown }[] = [];
   const { promise: allSettled, resolve: settleAll } = Promise.withResolvers<void>();
   let open = events.length;
+  let isAckLost = false;
 
   const isClean = () => failures.length === 0 && dead.length === 0;
   const settleOnceDone = () => {
     if (open > 0) return;
     // At once, so that the ack leaves in the same write as the messages that its events caused.
-    if (isClean()) message.ack();
+    if (isClean() && !isAckLost) message.ack();
     settleAll();
   };
   const settleOne = () => {
@@ -49,7 +50,8 @@ export function receive(message: JsMsg, options: DeliveryOptions): { items: Item
   settleOnceDone();
 
   const settleMessage = async () => {
-    if (isClean()) return;
+    // A lost acknowledgement leaves the whole message to the broker: it comes again after the ack wait.
+    if (isClean() || isAckLost) return;
     const spent = attempt >= attemptsMax;
     for (const { event, reaction, error } of failures) {
       if (!spent || isNobodysFault(error)) continue;
@@ -74,6 +76,10 @@ export function receive(message: JsMsg, options: DeliveryOptions): { items: Item
     intent: { reaction, cause: causeOf(event), attempt, takenAtMs },
     patient: true,
     finished: settleOne,
+    unacknowledged() {
+      isAckLost = true;
+      settleOne();
+    },
     failed(error: unknown) {
       failures.push({ event, reaction, error });
       settleOne();

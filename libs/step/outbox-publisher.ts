@@ -6,7 +6,7 @@
  */
 import { context, ROOT_CONTEXT } from '@opentelemetry/api';
 import type pg from 'pg';
-import type { Publish } from '#libs/nats/publish.ts';
+import { copyHeader, type Publish } from '#libs/nats/publish.ts';
 import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
 import { markPublished, type OutboxMessage } from './outbox.ts';
 
@@ -48,7 +48,7 @@ export function createOutboxPublisher(options: {
 
   const publishOne = async (message: OutboxMessage): Promise<string[]> => {
     try {
-      await publish(message);
+      await publish(message, message.copyOf ? { [copyHeader]: message.copyOf } : undefined);
       if (!spansSent) noteStored([message.messageId], quietMs);
       return [message.messageId];
     } catch (error) {

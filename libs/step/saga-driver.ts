@@ -39,6 +39,8 @@ export type Item = {
   committed?(verdict: Verdict): void;
   /** Its events are on their way to the broker. */
   finished?(): void;
+  /** In place of `finished`, for an injected lost acknowledgement. */
+  unacknowledged?(): void;
   failed(error: unknown): void;
 };
 
@@ -51,7 +53,8 @@ export type DriverOptions = {
   lanePool?: pg.Pool;
   publisher: OutboxPublisher;
   injector: Injector;
-  reach: Reach;
+  /** Undefined: faults are off. */
+  reach: Reach | undefined;
   traceBatch: TraceBatch;
   now(): Date;
   newId(): string;

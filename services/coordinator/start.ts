@@ -16,6 +16,7 @@ import { createFresh } from '#libs/service/fresh.ts';
 import { createHttp } from '#libs/service/http.ts';
 import type { Replicas } from '#libs/service/replicas.ts';
 import { stopOnSignal } from '#libs/service/stop.ts';
+import { strikeRequests } from '#libs/service/strike-requests.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
 import { type CoordinatorConfig, coordinatorConfig } from './config.ts';
 import { createDecisionLog } from './decision-log.ts';
@@ -94,6 +95,7 @@ export async function startCoordinator(): Promise<void> {
     },
     metrics: metrics.looks.metrics,
   });
+  if (config.FAULTS) strikeRequests(app, 'coordinator', faults.injector);
   routes(app, {
     faultsOn: config.FAULTS,
     menu: createFresh(menuFreshMsMax, () => readMenu(orderService)),
@@ -109,9 +111,10 @@ export async function startCoordinator(): Promise<void> {
   log.info({ port: config.SERVICE_PORT, name }, 'ready');
 
   stopOnSignal(log, [
+    // First, because it ends what hangs, and all that follows would wait for that.
+    () => faults.stop(),
     () => app.close(),
     () => recovery.stop(),
-    () => faults.stop(),
     () => close(),
     () => unsynced.end(),
     () => synced.end(),
@@ -137,7 +140,8 @@ function createFaults(
   onFired: (point: string, action: FaultAction) => void,
   onTrouble: (error: unknown, what: string) => void,
 ) {
-  let injector: Injector = carriedFaults(onFired);
+  const carried = carriedFaults(onFired);
+  let injector: Injector = carried;
   let stop = async () => {};
   if (config.FAULTS) {
     const options = { url: config.NATS_URL, name: 'coordinator', monitorUrl: undefined, unsafe: true };
@@ -151,6 +155,7 @@ function createFaults(
   return {
     injector: () => injector,
     async stop() {
+      carried.stop();
       injector.stop();
       await stop();
     },

@@ -34,7 +34,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 /** A lab for one project of tests, told to them as `system`. */
 export async function launchSystem(
   project: TestProject,
-  size: Pick<LabOptions, 'replicas' | 'natsNodes'> = {},
+  over: Pick<LabOptions, 'replicas' | 'natsNodes' | 'env'> = {},
 ): Promise<{ lab: Lab; close(): Promise<void> }> {
   const home = mkdtempSync(join(tmpdir(), 'saga-system-'));
   const launcherLog = join(home, 'launcher.log');
@@ -44,7 +44,7 @@ export async function launchSystem(
     portBase,
     gatewayPort: portBase,
     env: { ORDER_DEADLINE_MS: String(orderDeadlineMs) },
-    ...size,
+    ...over,
     say: (line) => appendFileSync(launcherLog, `${line}\n`),
   });
   const { url, urls, databases, nats } = lab;
