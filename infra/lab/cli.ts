@@ -35,6 +35,11 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
     load: () => import('./commands/scenario.ts'),
   },
   { name: 'bench', summary: 'measure speed and cost', load: () => import('./commands/bench.ts') },
+  {
+    name: 'completion',
+    summary: 'complete commands and fault points in a shell',
+    load: () => import('./commands/completion.ts'),
+  },
 ];
 
 type Output = Omit<Io, 'home'>;
