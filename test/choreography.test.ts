@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { stepPoints } from '#libs/faults/points.ts';
-import { type FlowRow, flow } from '../infra/generate/flow.ts';
+import { stepPoints, steps } from '#libs/faults/points.ts';
+import { actionOf, type FlowRow, flow } from '../infra/generate/flow.ts';
 import {
   doubleRows,
   ends,
@@ -30,6 +30,22 @@ const flawsOf = (rows: readonly FlowRow[]): string[] => [
 describe('The choreography of all services', () => {
   test('is complete', () => {
     expect(flawsOf(flow)).toEqual([]);
+  });
+
+  test('is what the fault points say of it: what is undone, asked for, or silent', () => {
+    const said = steps.map(({ at, isUndo = false, byRequest = false, isSilent = false }) => {
+      return { at, isUndo, byRequest, isSilent };
+    });
+    const found = steps.map(({ at }) => {
+      const rows = flow.filter((row) => actionOf(row) === at);
+      return {
+        at,
+        isUndo: rows.every(({ direction }) => direction === 'undo'),
+        byRequest: rows.every(({ on }) => on.startsWith('request:')),
+        isSilent: rows.every(({ saysDone }) => saysDone === null),
+      };
+    });
+    expect(said).toEqual(found);
   });
 
   test('goes forward through every step once', () => {

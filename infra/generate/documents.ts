@@ -5,7 +5,7 @@ import { asyncApi } from './asyncapi.ts';
 import { brokerUsersPage, usersConf } from './broker-users.ts';
 import { choreography } from './choreography.ts';
 import { consumersJson } from './consumers.ts';
-import { faultPointsPage } from './fault-points.ts';
+import { faultsPage } from './faults.ts';
 import { openApi } from './openapi.ts';
 import { problemsPage } from './problems.ts';
 import { prometheusRule } from './prometheus-rule.ts';
@@ -17,7 +17,7 @@ type Made = { name: string; make: () => string };
 export const documents: readonly Made[] = [
   { name: 'choreography.md', make: choreography },
   { name: 'problems.md', make: problemsPage },
-  { name: 'fault-points.md', make: faultPointsPage },
+  { name: 'faults.md', make: faultsPage },
   { name: 'broker-users.md', make: brokerUsersPage },
   { name: 'openapi.json', make: () => json(openApi()) },
   { name: 'asyncapi.json', make: () => json(asyncApi()) },

@@ -60,6 +60,11 @@ const commands: readonly { name: string; summary: string; load: () => Promise<Co
     load: () => import('./commands/storm.ts'),
   },
   { name: 'bench', summary: 'measure speed and cost', load: () => import('./commands/bench.ts') },
+  {
+    name: 'completion',
+    summary: 'complete commands and fault points in a shell',
+    load: () => import('./commands/completion.ts'),
+  },
 ];
 
 type Output = Omit<Io, 'home'>;

@@ -4,7 +4,7 @@ import type { FaultAction } from '#libs/faults/points.ts';
 import { type LabApi, RequestRefused } from './api.ts';
 
 export type ActiveFault = Fault & { hits: number };
-export type FaultPoint = { at: string; actions: FaultAction[]; shows: string };
+export type FaultPoint = { at: string; actions: FaultAction[]; shows: string; look: string };
 export type FaultState = { items: ActiveFault[]; points: FaultPoint[]; on: boolean; etag: string };
 /** A fault as it is asked for; what is left out gets its default. */
 export type NewFault = Pick<Fault, 'id' | 'at' | 'do'> & {

@@ -15,8 +15,12 @@ export const activeFault = fault.extend({
 
 const faultPoint = z.object({
   at: z.string(),
+  kind: z.enum(['step', 'undo', 'saga', 'branch', 'coordinator', 'http']),
   actions: z.array(z.enum(faultActions)),
+  /** What the first action shows. */
   shows: z.string(),
+  /** Where it is seen. */
+  look: z.string(),
 });
 
 export const faultState = listOf(activeFault).extend({

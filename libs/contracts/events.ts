@@ -6,7 +6,7 @@
  * the events of one type that one transaction decided; every event keeps its own id and trace context.
  */
 import { z } from 'zod';
-import { items, paise } from './orders.ts';
+import { items, orderFaultsCharsMax, paise } from './orders.ts';
 import { quickCheck } from './quick-check.ts';
 
 const reason = z.string().max(200);
@@ -64,7 +64,7 @@ export const envelope = z.object({
   customerid: z.string().max(60),
   dishids: z.string().max(1_300),
   /** Faults that travel with this order; see libs/faults/order-faults.ts. */
-  faults: z.string().max(500).optional(),
+  faults: z.string().max(orderFaultsCharsMax).optional(),
 });
 
 export type Envelope = z.output<typeof envelope>;

@@ -20,8 +20,11 @@ export type Items = z.output<typeof items>;
 /** As causes, events and fault scopes carry them. */
 export const dishIdsOf = (list: Items): string => list.map(({ dishId }) => dishId).join(',');
 
-/** `crash` is SIGKILL of the process itself: whatever supervises it starts it again. */
-export const faultActions = ['refuse', 'error', 'delay', 'crash'] as const;
+/**
+ * `crash` is SIGKILL of the process itself: whatever supervises it starts it again. What each does stands in
+ * docs/faults.md.
+ */
+export const faultActions = ['refuse', 'error', 'delay', 'crash', 'hang', 'duplicate', 'drop-ack'] as const;
 
 /** A fault that one order carries with it: `{"at":"inventory.reserve","do":"refuse"}`. */
 export const orderFault = z.strictObject({
@@ -29,10 +32,14 @@ export const orderFault = z.strictObject({
   do: z.enum(faultActions),
   /** How long a delay lasts, in milliseconds. */
   ms: z.int().min(1).max(60_000).optional(),
-  /** How many attempts an error spoils, counted from the first. */
+  /** How many attempts it spoils, counted from the first. Of a refusal or a delay: all. */
   times: z.int().min(1).max(20).optional(),
 });
 export type OrderFault = z.output<typeof orderFault>;
+
+export const orderFaultsMax = 8;
+/** All of them as events carry them, with the longest names. */
+export const orderFaultsCharsMax = 700;
 
 export const protocols = ['saga', '2pc'] as const;
 export type Protocol = (typeof protocols)[number];
@@ -54,7 +61,7 @@ export const placeOrderBody = z.strictObject({
   protocol: z.enum(protocols).default('saga'),
   /** Only with protocol 2pc. */
   twoPhase: z.enum(twoPhaseModes).default('single'),
-  faults: z.array(orderFault).max(8).default([]),
+  faults: z.array(orderFault).max(orderFaultsMax).default([]),
 });
 export type PlaceOrderBody = z.output<typeof placeOrderBody>;
 

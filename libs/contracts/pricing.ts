@@ -1,5 +1,5 @@
 /** What an order may name and what it costs: asked at the door of both protocols, before anything is changed. */
-import { faultFlaw } from '#libs/faults/points.ts';
+import { carriedFlaw } from '#libs/faults/points.ts';
 import { type PlaceOrderBody, paise } from './orders.ts';
 import { type FieldError, Problem } from './problems.ts';
 
@@ -21,7 +21,7 @@ export function refuseWhatCannotBe(
   if (unknown.length > 0) throw new Problem('unknown-dish', undefined, { errors: unknown });
   if (faults.length > 0 && !faultsOn) throw new Problem('faults-off');
   const flaws = faults.flatMap((fault, index): FieldError[] => {
-    const flaw = faultFlaw(fault);
+    const flaw = carriedFlaw(fault);
     return flaw ? [{ field: `faults.${index}`, message: flaw }] : [];
   });
   if (flaws.length > 0) throw new Problem('unknown-fault-point', undefined, { errors: flaws });

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import type { ServiceName } from './events.ts';
-import { items, paise } from './orders.ts';
+import { items, orderFaultsCharsMax, paise } from './orders.ts';
 
 /** The services that take part, each with one branch of the transaction in its own database. */
 export const participantNames = [
@@ -53,7 +53,7 @@ const branchOrder = z.strictObject({
   city: z.string().max(60),
   items,
   total: paise,
-  faults: z.string().max(500).optional(),
+  faults: z.string().max(orderFaultsCharsMax).optional(),
   bodyHash: z.string().nullable(),
   createdAt: z.iso.datetime(),
 });

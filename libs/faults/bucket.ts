@@ -23,7 +23,7 @@ export type FaultBucket = {
   read(): Promise<{ revision: number; faults: Fault[] }>;
   /** Replaces all faults. With `expected`, only if nobody else did meanwhile: else false. */
   write(faults: Fault[], expected?: number): Promise<boolean>;
-  watch(onChange: (faults: Fault[]) => void): Promise<() => void>;
+  watch(onChange: (faults: Fault[], revision: number) => void): Promise<() => void>;
   /** Adds to a fault's hits, up to its bound: says how many of them fired. */
   count(faultId: string, hits: number, hitsMax: number): Promise<number>;
   hits(faultIds: readonly string[]): Promise<Map<string, number>>;
@@ -61,15 +61,15 @@ export async function openFaultBucket(connection: NatsConnection): Promise<Fault
       let heard = 0;
       const reread = async () => {
         const heardBefore = heard;
-        const { faults } = await read();
+        const { faults, revision } = await read();
         // What was heard meanwhile is newer.
-        if (heard === heardBefore) onChange(faults);
+        if (heard === heardBefore) onChange(faults, revision);
       };
       const subscription = connection.subscribe(faultsSubject, {
         callback(error, message) {
           if (error) return;
           heard += 1;
-          onChange(parse(message.string()));
+          onChange(parse(message.string()), Number(message.headers?.get('Nats-Sequence') || 0));
         },
       });
       // The broker may be away: what was known until then goes on.

@@ -3,7 +3,7 @@
  * `inventory.reserve=refuse payment.refund=error*2 order.confirm=delay:500`. It travels like the trace
  * context, so every service meets it without asking anyone.
  */
-import type { OrderFault } from '#libs/contracts/orders.ts';
+import { faultActions, type OrderFault } from '#libs/contracts/orders.ts';
 
 const delayMsDefault = 1_000;
 
@@ -14,13 +14,16 @@ export function writeOrderFaults(faults: readonly OrderFault[]): string | undefi
   return faults
     .map((fault) => {
       const ms = fault.do === 'delay' ? `:${fault.ms ?? delayMsDefault}` : '';
-      const times = fault.do === 'error' ? `*${fault.times ?? 1}` : '';
+      const times = isCounted(fault.do) ? `*${fault.times ?? 1}` : '';
       return `${fault.at}=${fault.do}${ms}${times}`;
     })
     .join(' ');
 }
 
-const pattern = /^([a-z.-]+)=(refuse|error|delay|crash)(?::(\d+))?(?:\*(\d+))?$/;
+/** A refusal or a delay meets every attempt. */
+export const isCounted = (action: OrderFault['do']): boolean => action !== 'refuse' && action !== 'delay';
+
+const pattern = new RegExp(`^([a-z.-]+)=(${faultActions.join('|')})(?::(\\d+))?(?:\\*(\\d+))?$`);
 
 /** Text that does not parse is no fault: the attribute may come from a newer producer. */
 export function readOrderFaults(text: string | undefined): CarriedFault[] {

@@ -9,6 +9,9 @@ import { batchContentType } from '#libs/contracts/events.ts';
 import { inboxPrefix } from './address.ts';
 import { eventStream } from './streams.ts';
 
+/** Names the message that this one repeats under an id of its own. */
+export const copyHeader = 'Saga-Copy-Of';
+
 const publishTimeoutMs = 5_000;
 const sweepMs = 500;
 

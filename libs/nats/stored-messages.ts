@@ -5,6 +5,7 @@
 import { jetstreamManager, type StoredMsg } from '@nats-io/jetstream';
 import { createInbox, type NatsConnection } from '@nats-io/transport-node';
 import { inboxPrefix } from './address.ts';
+import { copyHeader } from './publish.ts';
 import { eventStream } from './streams.ts';
 
 /** Asked for at once, when many are read. */
@@ -21,7 +22,7 @@ export type StoredMessages = {
   bounds(): Promise<Bounds>;
   /** The first message at this sequence or after it; null where the stream ends before. */
   from(sequence: number): Promise<StoredMsg | null>;
-  /** `Nats-Msg-Id` of each, by sequence; empty where it has none. What is deleted is left out. */
+  /** `Nats-Msg-Id` of each, by sequence, and of a copy its original's; empty where it has none. What is deleted is left out. */
   ids(bounds: Bounds): Promise<Map<number, string>>;
 };
 
@@ -87,5 +88,9 @@ function readIds(connection: NatsConnection, { first, last }: Bounds): Promise<M
   });
 }
 
-const idIn = (headers = ''): string =>
-  /^Nats-Msg-Id: *(.*?)\r?$/m.exec(Buffer.from(headers, 'base64').toString())?.[1] ?? '';
+const copied = new RegExp(`^${copyHeader}: *(.*?)\\r?$`, 'm');
+
+function idIn(headers = ''): string {
+  const text = Buffer.from(headers, 'base64').toString();
+  return (copied.exec(text) ?? /^Nats-Msg-Id: *(.*?)\r?$/m.exec(text))?.[1] ?? '';
+}

@@ -17,6 +17,7 @@ import { startAnnouncer } from '#libs/step/announcer.ts';
 import { createDeadLetters } from '#libs/step/dead-letters.ts';
 import { receive } from '#libs/step/delivery.ts';
 import { createFailures } from '#libs/step/failures.ts';
+import { createReach } from '#libs/step/hooks.ts';
 import { watchOutboxDepth } from '#libs/step/outbox-depth.ts';
 import { createOutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import { startRelay } from '#libs/step/relay.ts';
@@ -38,6 +39,7 @@ import { createLooks } from './looks.ts';
 import { createMetrics } from './metrics.ts';
 import { createRequester } from './requests.ts';
 import { stopOnSignal } from './stop.ts';
+import { strikeRequests } from './strike-requests.ts';
 import { createTwoPhase } from './two-phase.ts';
 
 const waitingLanesMax = 8;
@@ -102,8 +104,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     lanePool,
     publisher,
     injector,
-    // Crash faults join the registry later; until then no point needs to be reached.
-    reach: undefined,
+    reach: config.FAULTS ? createReach(injector) : undefined,
     traceBatch: tracingOn ? traceBatch : traceNothing,
     now,
     newId: randomUUIDv7,
@@ -215,6 +216,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
       return looks.metrics();
     },
   });
+  if (config.FAULTS) strikeRequests(app, name, () => injector);
   journalRoutes(app, service, context);
   const { db } = context;
   const letters = createDeadLetters({ service: name, db, failures, reactions, submit: driver.submit });
@@ -227,6 +229,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
   log.info({ port: config.SERVICE_PORT }, 'ready');
 
   stopOnSignal(log, [
+    // First, because it ends what hangs, and all that follows would wait for that.
+    () => injector.stop(),
     () => app.close(),
     () => consumer.stop(),
     () => background?.stop(),
@@ -237,7 +241,6 @@ export async function start(service: ServiceDefinition): Promise<void> {
     () => relay.stop(),
     () => announcer.stop(),
     () => outboxDepth.stop(),
-    () => injector.stop(),
     () => connection.drain(),
     () => readPool.end(),
     () => pool.end(),

@@ -1,6 +1,8 @@
 /** One batch of items around its transaction: what runs inside, and what is told once it is committed. */
+import type { DriverPoint } from '#libs/faults/families.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 import type { BatchTrace } from '#libs/telemetry/batch-trace.ts';
+import type { Struck } from './hooks.ts';
 import type { Claims } from './journal.ts';
 import type { OutboxMessage } from './outbox.ts';
 import type { DriverOptions, Item } from './saga-driver.ts';
@@ -30,6 +32,18 @@ export type BatchOptions = Pick<
 
 export function createBatches(options: BatchOptions): Batches {
   const { service, publisher, reach, now, newId, traceBatch, onBatch } = options;
+
+  /** Undefined, and no turn of the event loop passes, while no fault is aimed at this point. */
+  const reached = (
+    point: DriverPoint,
+    verdicts: readonly Verdict[],
+    first?: Promise<void>,
+  ): Promise<Struck> | undefined => {
+    const aimed = reach?.aimed(point, verdicts) ?? [];
+    if (!reach || aimed.length === 0) return undefined;
+    return first ? first.then(() => reach.strike(point, aimed)) : reach.strike(point, aimed);
+  };
+
   return {
     begin(items) {
       const intents = items.map((item) => item.intent);
@@ -39,13 +53,20 @@ export function createBatches(options: BatchOptions): Batches {
     async decide(tx, { intents, trace }, claims) {
       const tools = { service, now, newId, traceFor: trace.traceFor };
       const decided = await transact(tx, intents, tools, claims);
-      if (reach) await reach('before-commit', intents);
+      const striking = reached('before-commit', decided.verdicts);
+      if (striking) note(trace, 'before-commit', await striking);
       return decided;
     },
 
-    async tell({ items, intents, trace, startedAt }, { verdicts, messages }) {
+    async tell({ items, trace, startedAt }, { verdicts, messages }) {
       const seconds = (performance.now() - startedAt) / 1_000;
-      if (reach) await reach('after-commit-before-publish', intents);
+      let copies: OutboxMessage[] = [];
+      const unpublished = reached('after-commit-before-publish', verdicts);
+      if (unpublished) {
+        const struck = await unpublished;
+        note(trace, 'after-commit-before-publish', struck);
+        copies = copiesFor(struck, messages, newId);
+      }
       trace.committed(verdicts);
       onBatch(verdicts, seconds);
       items.forEach((item, index) => {
@@ -55,9 +76,33 @@ export function createBatches(options: BatchOptions): Batches {
       // Not awaited: the next batch runs its transaction while the broker syncs this one's messages. The acks
       // follow the messages on the same connection, in the same write. If both are lost, the journal knows
       // the repeat; if only the messages are, the relay has them.
-      void publisher.publish(messages, trace.published);
-      if (reach) await reach('after-publish-before-ack', intents);
-      for (const item of items) item.finished?.();
+      const publishing = publisher.publish(
+        copies.length > 0 ? messages.concat(copies) : messages,
+        trace.published,
+      );
+      const unacknowledged = reached('after-publish-before-ack', verdicts, publishing);
+      const struck = unacknowledged && (await unacknowledged);
+      for (const item of items) {
+        if (struck?.get(item.intent) === 'drop-ack') item.unacknowledged?.();
+        else item.finished?.();
+      }
     },
   };
+}
+
+function note(trace: BatchTrace, point: DriverPoint, struck: Struck): void {
+  for (const [intent, action] of struck) trace.struck(intent, `${action} ${point}`);
+}
+
+/**
+ * Under ids of their own, so that the broker cannot recognise them: every listener hears these events twice, as
+ * from a producer that forgot what it had sent.
+ */
+function copiesFor(struck: Struck, messages: readonly OutboxMessage[], newId: () => string): OutboxMessage[] {
+  const orderIds = [...struck].flatMap(([{ cause }, action]) =>
+    action === 'duplicate' ? cause.orderId : [],
+  );
+  return messages
+    .filter(({ body }) => orderIds.some((orderId) => body.includes(orderId)))
+    .map((message) => ({ ...message, messageId: newId(), copyOf: message.messageId }));
 }

@@ -10,7 +10,7 @@ import { type BranchState, branchState, endPrepared, preparedGids, recordHeurist
 import { endBranch } from './inquiries.ts';
 import type { OutboxPublisher } from './outbox-publisher.ts';
 import type { Participant } from './participant.ts';
-import { crashOrDelay } from './strike.ts';
+import { strikeOrders } from './strike.ts';
 
 export type BranchEndsOptions = {
   service: ParticipantName;
@@ -34,7 +34,7 @@ export function createBranchEnds(options: BranchEndsOptions) {
 
   async function commit(transactionId: string): Promise<EndAnswer> {
     const branch = participant.find(transactionId);
-    if (branch) await crashOrDelay(injector, `${participant.point}.before-commit-prepared`, branch.orders);
+    if (branch) await strikeOrders(injector, `${participant.point}.before-commit-prepared`, branch.orders);
     const found = await endBranch(pool, service, transactionId, 'commit', now());
     if (!found) {
       const state = await branchState(pool, transactionId);

@@ -67,12 +67,18 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   ];
   const recovering = known.size === 0 ? [] : live.filter((one) => knownOf(one) !== undefined);
   const failed: Failed[] = [];
+  let isAckLost = false;
   const isClean = () => failed.length === 0 && aside.length === 0 && recovering.length === 0;
-  await handle(live, attempt, options, failed, () => {
+  await handle(live, attempt, options, {
+    failed: (one) => failed.push(one),
+    unacknowledged: () => {
+      isAckLost = true;
+    },
     // At once, so that the ack leaves in the same write as the messages that its events caused.
-    if (isClean()) message.ack();
+    ended: () => isClean() && !isAckLost && message.ack(),
   });
-  if (isClean()) return;
+  // A lost acknowledgement leaves the whole message to the broker: it comes again after the ack wait.
+  if (isClean() || isAckLost) return;
 
   const counted = failed.filter(({ error }) => !isNobodysFault(error));
   const succeeded = recovering.filter((one) => !failed.some(({ event }) => event === one.event));
@@ -88,19 +94,26 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   }
 }
 
-/** Resolves when all of them have ended; `ended` is called in the turn of the last one. */
+type Heard = {
+  failed(one: Failed): void;
+  /** An injected fault loses the acknowledgement. */
+  unacknowledged(): void;
+  /** In the turn of the last one. */
+  ended(): void;
+};
+
+/** Resolves when all of them have ended. */
 function handle(
   live: readonly Readable[],
   attempt: number,
   { submit }: DeliveryOptions,
-  failed: Failed[],
-  ended: () => void,
+  heard: Heard,
 ): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   let open = live.length;
   const endWhenDone = () => {
     if (open > 0) return;
-    ended();
+    heard.ended();
     resolve();
   };
   const endOne = () => {
@@ -112,8 +125,12 @@ function handle(
     intent: { reaction, cause: causeOf(event), attempt, takenAtMs },
     patient: true,
     finished: endOne,
+    unacknowledged() {
+      heard.unacknowledged();
+      endOne();
+    },
     failed(error: unknown) {
-      failed.push({ event, reaction, error });
+      heard.failed({ event, reaction, error });
       endOne();
     },
   }));

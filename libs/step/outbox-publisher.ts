@@ -6,7 +6,7 @@
  */
 import { context, ROOT_CONTEXT } from '@opentelemetry/api';
 import type pg from 'pg';
-import type { Publish } from '#libs/nats/publish.ts';
+import { copyHeader, type Publish } from '#libs/nats/publish.ts';
 import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
 import { markPublished, type OutboxMessage, type Stored } from './outbox.ts';
 
@@ -56,7 +56,8 @@ export function createOutboxPublisher(options: {
 
   const publishOne = async (message: OutboxMessage): Promise<Stored[]> => {
     try {
-      const place = { messageId: message.messageId, sequence: await publish(message) };
+      const sequence = await publish(message, message.copyOf ? { [copyHeader]: message.copyOf } : undefined);
+      const place = { messageId: message.messageId, sequence };
       if (!spansSent) noteStored([place], quietMs);
       return [place];
     } catch (error) {

@@ -15,6 +15,8 @@ export type OutboxMessage = {
   events: number;
   body: string;
   createdAt: Date;
+  /** An injected duplicate of that message: it is published, and has no row of its own. */
+  copyOf?: string;
 };
 
 /** One message for the events of one type, within the bound. */

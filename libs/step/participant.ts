@@ -23,7 +23,7 @@ import { failureOf } from './branch-failure.ts';
 import { intentOf, refusalOf, undoIntentOf } from './branch-intents.ts';
 import { enterBranch } from './branches.ts';
 import type { Reaction } from './reaction.ts';
-import { crashOrDelay, strikeStep } from './strike.ts';
+import { strikeOrders, strikeStep } from './strike.ts';
 import { type Intent, transact, type Verdict } from './transact.ts';
 
 /** A branch that was performed and never asked to prepare: its coordinator is gone, and nobody is in doubt. */
@@ -142,12 +142,12 @@ export function createParticipant(options: ParticipantOptions) {
         if (refusals.length > 0) return refuseToClose(branch, refusals);
       }
     }
-    await crashOrDelay(injector, `${point}.before-prepare`, branch.orders);
+    await strikeOrders(injector, `${point}.before-prepare`, branch.orders);
     refuseAborted(branch);
     await open.prepare(gidOf(transactionId, service));
     branch.open = undefined;
     branch.preparedAt = now();
-    await crashOrDelay(injector, `${point}.after-prepare`, branch.orders);
+    await strikeOrders(injector, `${point}.after-prepare`, branch.orders);
     return { transactionId, vote: 'yes', at: branch.at.toISOString() };
   }
 

@@ -40,6 +40,8 @@ export type Item = {
   committed?(verdict: Verdict): void;
   /** Its events are on their way to the broker. */
   finished?(): void;
+  /** In place of `finished`, for an injected lost acknowledgement. */
+  unacknowledged?(): void;
   failed(error: unknown): void;
 };
 
@@ -52,7 +54,8 @@ export type DriverOptions = {
   lanePool?: pg.Pool;
   publisher: OutboxPublisher;
   injector: Injector;
-  reach: Reach;
+  /** Undefined: faults are off. */
+  reach: Reach | undefined;
   traceBatch: TraceBatch;
   now(): Date;
   newId(): string;
@@ -73,7 +76,7 @@ export type SagaDriver = {
 };
 
 export function createSagaDriver(options: DriverOptions): SagaDriver {
-  const { pool, publisher, injector, onTrouble } = options;
+  const { pool, publisher, injector, reach, onTrouble } = options;
   const batches = createBatches(options);
   let stopping = false;
 
@@ -147,8 +150,12 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
       return decided;
     };
     const run = (claims: Claims) => runWithoutWaiting(pool, heldAfterMs, (tx) => work(tx, claims));
+    // A fault that may strike between the step's writes and the commit must know a repeat when it meets one.
+    const mayStrike = reach !== undefined && items.some(({ intent }) => injector.armed(intent.cause));
     try {
-      await batch.trace.within(async () => batches.tell(batch, await presumingFirst(run)));
+      await batch.trace.within(async () =>
+        batches.tell(batch, await (mayStrike ? run('looked-up') : presumingFirst(run))),
+      );
     } catch (error) {
       batch.trace.failed(error);
       throw error;

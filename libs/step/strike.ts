@@ -1,6 +1,6 @@
 /** Where faults strike: at a step, under either protocol; at a branch's prepare and commit; in the coordinator. */
 import { dishIdsOf, type Items } from '#libs/contracts/orders.ts';
-import { crash, InjectedError, type Injector } from '#libs/faults/injector.ts';
+import { InjectedError, type Injector, undergo } from '#libs/faults/injector.ts';
 import type { Intent } from './transact.ts';
 
 type Subject = {
@@ -12,7 +12,7 @@ type Subject = {
 };
 
 /** Asks for every order of the transaction; costs one property read each while no fault is set. */
-export async function crashOrDelay(
+export async function strikeOrders(
   injector: Injector,
   point: string,
   orders: readonly Subject[],
@@ -24,8 +24,8 @@ export async function crashOrDelay(
     const fault = await injector
       .strike(point, { ...subject, dishIds: dishIdsOf(items) }, attempt)
       .catch(() => null);
-    if (fault?.do === 'crash') await crash();
-    if (fault?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.ms));
+    if (fault?.do === 'error') throw new InjectedError(point);
+    await undergo(fault);
   }
 }
 
@@ -36,7 +36,7 @@ export async function strikeStep(injector: Injector, intent: Intent): Promise<vo
   const fault = await injector.strike(at, cause, attempt);
   if (fault?.do === 'refuse' && reaction.direction === 'do') intent.refusal = `injected refusal at ${at}`;
   if (fault?.do === 'error') intent.sabotage = new InjectedError(at);
-  if (fault?.do === 'delay') await new Promise((resolve) => setTimeout(resolve, fault.ms));
+  await undergo(fault);
 }
 
 /** The fault point of an intent: the step's name, or its undo's. */

@@ -27,6 +27,8 @@ export type BatchTrace = {
   within<T>(work: () => Promise<T>): Promise<T>;
   /** The context that an event is sent with. */
   traceFor(intent: Intent, type: EventType): EventTrace;
+  /** A fault that was injected between its writes and its publication. */
+  struck(intent: Intent, fault: string): void;
   committed(verdicts: readonly Verdict[]): void;
   published(): void;
   /** Rolled back after all: nothing that was said is sent. */
@@ -40,6 +42,7 @@ export type TraceBatch = (service: ServiceName, intents: readonly Intent[]) => B
 const untraced: BatchTrace = {
   within: (work) => work(),
   traceFor: ({ cause: { traceparent } }) => ({ traceparent }),
+  struck: () => {},
   committed: () => {},
   published: () => {},
   discarded: () => {},
@@ -85,6 +88,7 @@ export const traceBatch: TraceBatch = (service, intents) => {
       const traceparent = formatTraceparent(span.spanContext());
       return span.isRecording() ? { traceparent, tracestate: writeOrigin(process.origin) } : { traceparent };
     },
+    struck: (intent, fault) => processes.get(intent)?.span.setAttribute('saga.fault', fault),
     committed(verdicts) {
       for (const { intent, standing, outcome } of verdicts) {
         const span = processes.get(intent)?.span;

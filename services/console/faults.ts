@@ -4,7 +4,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { Problem } from '#libs/contracts/problems.ts';
 import { type FaultBucket, openFaultBucket } from '#libs/faults/bucket.ts';
 import { type Fault, faultsBody } from '#libs/faults/fault.ts';
-import { faultFlaw, faultPoints } from '#libs/faults/points.ts';
+import { faultPoints, setFlaw } from '#libs/faults/points.ts';
 import { type FastifyInstance, type FastifyRequest, parse } from '#libs/service/http.ts';
 import { assertOperator } from '#libs/service/operator.ts';
 import type { GatewayConfig } from './config.ts';
@@ -50,7 +50,7 @@ async function list(bucket: FaultBucket | undefined) {
 
 function refuseFlawed(faults: readonly Fault[]): void {
   const errors = faults.flatMap((fault, index) => {
-    const flaw = faultFlaw(fault);
+    const flaw = setFlaw(fault);
     return flaw ? [{ field: `items.${index}`, message: flaw }] : [];
   });
   if (errors.length > 0) throw new Problem('unknown-fault-point', undefined, { errors });

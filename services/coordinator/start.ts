@@ -16,6 +16,7 @@ import { createFresh } from '#libs/service/fresh.ts';
 import { createHttp } from '#libs/service/http.ts';
 import type { Replicas } from '#libs/service/replicas.ts';
 import { stopOnSignal } from '#libs/service/stop.ts';
+import { strikeRequests } from '#libs/service/strike-requests.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
 import { createAftermath } from './aftermath.ts';
 import { type CoordinatorConfig, coordinatorConfig } from './config.ts';
@@ -99,6 +100,7 @@ export async function startCoordinator(): Promise<void> {
     },
     metrics: metrics.looks.metrics,
   });
+  if (config.FAULTS) strikeRequests(app, 'coordinator', faults.injector);
   routes(app, {
     faultsOn: config.FAULTS,
     menu: createFresh(menuFreshMsMax, () => readMenu(orderService)),
@@ -114,10 +116,11 @@ export async function startCoordinator(): Promise<void> {
   log.info({ port: config.SERVICE_PORT, name }, 'ready');
 
   stopOnSignal(log, [
+    // First, because it ends what hangs, and all that follows would wait for that.
+    () => faults.stop(),
     () => app.close(),
     () => aftermath.settled(aftermathMsMax),
     () => recovery.stop(),
-    () => faults.stop(),
     () => close(),
     () => unsynced.end(),
     () => synced.end(),
@@ -143,7 +146,8 @@ function createFaults(
   onFired: (point: string, action: FaultAction) => void,
   onTrouble: (error: unknown, what: string) => void,
 ) {
-  let injector: Injector = carriedFaults(onFired);
+  const carried = carriedFaults(onFired);
+  let injector: Injector = carried;
   let stop = async () => {};
   if (config.FAULTS) {
     const options = { url: config.NATS_URL, name: 'coordinator', monitorUrl: undefined, unsafe: true };
@@ -157,6 +161,7 @@ function createFaults(
   return {
     injector: () => injector,
     async stop() {
+      carried.stop();
       injector.stop();
       await stop();
     },

@@ -12,7 +12,7 @@ import {
   placedBefore,
 } from '#libs/contracts/two-phase.ts';
 import type { Injector } from '#libs/faults/injector.ts';
-import { crashOrDelay } from '#libs/step/strike.ts';
+import { strikeOrders } from '#libs/step/strike.ts';
 import {
   type TransactionTrace,
   traceTransaction,
@@ -109,7 +109,7 @@ async function decide(under: Under, orders: readonly BranchOrder[], tools: Trans
   // Long since there, but for the first one of a process: without it the branches of a coordinator that dies
   // here are in doubt until its time is over, even when it is back at once.
   await under.noted;
-  await crashOrDelay(tools.injector(), 'coordinator.before-decision', orders);
+  await strikeOrders(tools.injector(), 'coordinator.before-decision', orders);
   const phase = trace.phase('decide');
   const decision = await decideCommit(under, ballot.asked, wanted, tools);
   phase.end({ 'two_phase.decision': decision ?? 'unknown' });
@@ -119,7 +119,7 @@ async function decide(under: Under, orders: readonly BranchOrder[], tools: Trans
     const taken = { detail: 'it took too long and was aborted', retry: true };
     return abort(under, ballot, { ...wanted, state: 'aborted', failure: taken }, tools);
   }
-  await crashOrDelay(tools.injector(), 'coordinator.after-decision', orders);
+  await strikeOrders(tools.injector(), 'coordinator.after-decision', orders);
   await tellCommit(under, orders, ballot.asked, tools);
   return wanted;
 }
@@ -229,7 +229,7 @@ async function tellCommit(
   const told: boolean[] = [];
   if (isArmed && first) {
     told.push(await tell(first));
-    await crashOrDelay(injector(), 'coordinator.after-first-commit', orders);
+    await strikeOrders(injector(), 'coordinator.after-first-commit', orders);
   } else if (first) others.unshift(first);
   told.push(...(await Promise.all(others.map(tell))));
   afterwards(close({ transactionId, trace }, told.every(Boolean), log), 'an end is noted again by recovery');

@@ -14,6 +14,8 @@ import {
 import { killPart, labReady } from '../support/control.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
+import { placePlanned, plan } from '../support/set-faults.ts';
+import { killsOf } from '../support/two-phase.ts';
 
 type Listed = Fault & { hits: number };
 type FaultList = { items: Listed[]; on: boolean; points: { at: string }[] };
@@ -131,6 +133,33 @@ describe('When the broker and a service are killed', () => {
     });
     expect((await call('DELETE', '/api/faults')).status).toBe(204);
     await eventually('it heals', async () => (await outcomeOf({ customerId })).status === 'DISPATCHED');
+  });
+});
+
+describe('When a service crashes between its commit and its publication', () => {
+  test('then it is started again, and the relay tells what it had done', async () => {
+    const one = plan();
+    const before = killsOf('order');
+    // The last step, so that no deadline can come before the relay on a slow machine.
+    const at = 'order.dispatch.after-commit-before-publish';
+    await set({ id: 'x', at, do: 'crash', hitsMax: 1, scope: { orderId: one.orderId } });
+    await placePlanned(one, {});
+    expect(await stepOf(one.orderId, 'notification.notify-dispatched')).toMatchObject({ outcome: 'done' });
+    await labReady();
+    expect(await endOf(one.orderId)).toMatchObject({ status: 'DISPATCHED' });
+    expect([(await list()).items[0]?.hits, killsOf('order') - before]).toEqual([1, 1]);
+  });
+});
+
+describe('When an order carries a crash into its own placing', () => {
+  test('then the key places it all the same, and no repeat meets the crash again', async () => {
+    const one = plan();
+    const before = killsOf('order');
+    const faults = [{ at: 'order.place.before-commit', do: 'crash' } as const];
+    await placePlanned(one, { faults });
+    expect(await endOf(one.orderId)).toMatchObject({ status: 'DISPATCHED' });
+    expect(killsOf('order')).toBe(before + 1);
+    await labReady();
   });
 });
 

@@ -1,4 +1,7 @@
-/** The commands and the newer routes of the gateway, against one real lab. */
+/**
+ * The commands and the newer routes of the gateway, against one real lab. It has more than 250 lines, because a
+ * second file would start a second lab.
+ */
 import { createServer } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { apiRoutes } from '#libs/contracts/api.ts';
@@ -152,8 +155,30 @@ describe('lab break and heal', { timeout: testMsMax }, () => {
     expect((await json('break', '--list')).faults).toEqual([]);
   });
 
+  test('take the action as a word, a crash as one crash, and an end in time', async () => {
+    const order = crypto.randomUUID();
+    const until = '2099-01-31T18:00:00.000Z';
+    const at = 'payment.charge.before-commit';
+    expect(await json('break', at, 'crash', '--order', order)).toMatchObject({ at, do: 'crash', hitsMax: 1 });
+    const hang = await json('break', at, 'hang', '--order', order, '--until', until);
+    expect(hang).toMatchObject({ do: 'hang', until, scope: { orderId: order } });
+    expect(hang.hitsMax).toBeUndefined();
+    expect(await run('break', at, 'crsh')).toMatchObject({
+      status: 2,
+      err: expect.stringContaining('Did you mean crash?'),
+    });
+    const wrong = [
+      ['crash', '--do', 'hang'],
+      ['hang', '--until', 'soon'],
+    ];
+    for (const words of wrong) expect((await run('break', at, ...words)).status).toBe(2);
+    await run('heal');
+  });
+
   test('list the points, and suggest the one that was meant', async () => {
-    expect((await run('break')).out).toMatch(/^inventory\.reserve +refuse error delay +inventory\.failed/m);
+    expect((await run('break')).out).toMatch(
+      /^inventory\.reserve +refuse error delay hang +inventory\.failed/m,
+    );
     expect(await run('break', 'inventry.reserve')).toMatchObject({
       status: 2,
       err: expect.stringContaining('Did you mean inventory.reserve?'),

@@ -8,7 +8,8 @@ import type { ServiceDefinition } from '#libs/service/definition.ts';
 import { createBatches } from '#libs/step/batch.ts';
 import { receive } from '#libs/step/delivery.ts';
 import { takeDistinct } from '#libs/step/gather.ts';
-import { claimUnpublished, markPublished, type OutboxMessage } from '#libs/step/outbox.ts';
+import { type Claims, presumingFirst } from '#libs/step/journal.ts';
+import { claimUnpublished, markPublished, type OutboxMessage, type Stored } from '#libs/step/outbox.ts';
 import type { OutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import type { Cause } from '#libs/step/reaction.ts';
 import type { Item } from '#libs/step/saga-driver.ts';
@@ -17,6 +18,7 @@ import type { Verdict } from '#libs/step/transact.ts';
 import { traceNothing } from '#libs/telemetry/batch-trace.ts';
 import { type Bus, type Delivery, handOver } from './bus.ts';
 import type { Clock } from './clock.ts';
+import { rememberFailures } from './failures.ts';
 import { type Mutant, tamper } from './mutant.ts';
 import type { Fate } from './schedule.ts';
 import type { Store } from './store.ts';
@@ -55,7 +57,8 @@ export function createReplica(options: ReplicaOptions): Replica {
   const service = definition.name;
   const reactions = new Map(definition.reactions.map((reaction) => [reaction.on as string, reaction]));
   /** Stored by the broker and not marked yet: forgotten in a crash. */
-  let stored: string[] = [];
+  let stored: Stored[] = [];
+  let sequence = 0;
   let fate: Fate = 'well';
   const injector = carriedFaults((point, action) => story.count(`fault:${action}`, `${action} at ${point}`));
   const tampered = tamper(mutant, bus, store);
@@ -71,7 +74,8 @@ export function createReplica(options: ReplicaOptions): Replica {
         continue;
       }
       bus.publish(message);
-      stored.push(message.messageId);
+      sequence += 1;
+      stored.push({ messageId: message.messageId, sequence });
     }
   }
 
@@ -82,6 +86,9 @@ export function createReplica(options: ReplicaOptions): Replica {
     },
     markPublished(tx) {
       if (stored.length > 0) tx.write(markPublished(tx, stored, clock.now()));
+      stored = [];
+    },
+    distrust() {
       stored = [];
     },
     isOurs: () => false,
@@ -95,22 +102,24 @@ export function createReplica(options: ReplicaOptions): Replica {
     now: clock.now,
     traceBatch: traceNothing,
     onBatch: () => {},
-    async reach(point, intents) {
-      if (fate !== point) return;
-      if (point === 'before-commit') story.undone(service, intents);
-      throw new Crash(point);
+    reach: {
+      aimed: (point, verdicts) => (fate === point ? verdicts.map(({ intent }) => intent) : []),
+      async strike(point, aimed) {
+        if (point === 'before-commit') story.undone(service, aimed);
+        throw new Crash(point);
+      },
     },
   });
 
   async function settle(items: readonly Item[]): Promise<void> {
     clock.forward(transactionMs);
     const batch = batches.begin(items);
-    const decided = await store
-      .commit((tx) => {
+    const run = (claims: Claims) =>
+      store.commit((tx) => {
         publisher.markPublished(tx);
-        return batches.decide(tampered.tx(tx), batch);
-      })
-      .catch((error) => error as Error);
+        return batches.decide(tampered.tx(tx), batch, claims);
+      });
+    const decided = await presumingFirst(run).catch((error) => error as Error);
     if (!(decided instanceof Error)) {
       story.committed(service, decided.verdicts);
       return batches.tell(batch, decided).finally(() => publishing);
@@ -156,9 +165,8 @@ export function createReplica(options: ReplicaOptions): Replica {
   }
 
   const delivery = {
-    service,
     reactions,
-    publish: async () => {},
+    failures: rememberFailures(),
     onDeadLetter: (reason: string) => story.count('dead-letter', `dead letter: ${reason}`),
     onStuck: () => {},
     onTrouble: () => {},
@@ -167,10 +175,14 @@ export function createReplica(options: ReplicaOptions): Replica {
   return {
     async deliver(deliveries, wanted) {
       const inHand = deliveries.map(handOver);
-      const received = inHand.map(({ message }) => receive(message, delivery));
+      const items: Item[] = [];
+      const submit = (more: readonly Item[]) => void items.push(...more);
+      const received = inHand.map(({ message }) => receive(message, { ...delivery, submit }));
+      // What failed before is recalled first, and submitted in a later turn.
+      await new Promise((resolve) => setImmediate(resolve));
       if (mutant.acksBeforeCommit) for (const one of inHand) one.isAcked = true;
-      const lived = await under(wanted, () => settleAll(received.flatMap(({ items }) => items)));
-      if (lived) await Promise.all(received.map(({ settled }) => settled));
+      const lived = await under(wanted, () => settleAll(items));
+      if (lived) await Promise.all(received);
       for (const one of inHand) if (!one.isAcked) bus.pending.push(one.delivery);
     },
 
@@ -201,9 +213,9 @@ export function createReplica(options: ReplicaOptions): Replica {
           if (claimed === 0) return;
           for (const row of rows) bus.publish(row);
           story.relayed(service, rows);
-          const ids = rows.map(({ messageId }) => messageId);
+          const places = rows.map(({ messageId }) => ({ messageId, sequence: 0 }));
           if (fate === 'before-commit') throw new Crash('before-commit');
-          tx.write(markPublished(tx, ids, clock.now()));
+          tx.write(markPublished(tx, places, clock.now()));
         }),
       );
       return claimed;

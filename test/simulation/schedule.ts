@@ -7,8 +7,8 @@
 import fc from 'fast-check';
 import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
 import type { OrderFault } from '#libs/contracts/orders.ts';
+import type { DriverPoint } from '#libs/faults/families.ts';
 import { stepPoints } from '#libs/faults/points.ts';
-import type { DriverPoint } from '#libs/step/hooks.ts';
 import { cityWithCouriers, cityWithout, poor, rich } from './genesis.ts';
 
 /** How a transaction ends: well, by a crash at this point, or well and with what it says lost on the way to the broker. */

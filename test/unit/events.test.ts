@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type EventType, eventTypeNames, eventTypes, parseEvent } from '#libs/contracts/events.ts';
+import { orderFaultsCharsMax } from '#libs/contracts/orders.ts';
 import { someEvent } from '../support/events.ts';
 
 const anyItems = fc.array(
@@ -28,7 +29,7 @@ function anyEvent(type: EventType) {
       causationid: fc.uuid(),
       lamport: fc.integer({ min: 1, max: 2 ** 31 }),
       customerid: fc.string({ maxLength: 60 }),
-      faults: fc.option(fc.string({ maxLength: 500 }), { nil: undefined }),
+      faults: fc.option(fc.string({ maxLength: orderFaultsCharsMax }), { nil: undefined }),
       data: fc.record(Object.fromEntries(fields.map((name) => [name, anyField[name] ?? fc.constant(null)]))),
     })
     .map(({ faults, ...over }) => someEvent(type, { ...over, ...(faults ? { faults } : {}) } as never));
@@ -78,7 +79,7 @@ describe('When a field of the envelope is broken', () => {
     ['lamport', [undefined, 0, -1, 1.5, '2']],
     ['customerid', [undefined, 5, 'x'.repeat(61)]],
     ['dishids', [undefined, ['masala-dosa'], 'x'.repeat(1_301)]],
-    ['faults', [5, 'x'.repeat(501)]],
+    ['faults', [5, 'x'.repeat(orderFaultsCharsMax + 1)]],
   ];
 
   test.each(broken)('then %s is named in the refusal', (field, values) => {

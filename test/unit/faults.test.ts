@@ -1,15 +1,26 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type OrderFault, orderFault } from '#libs/contracts/orders.ts';
+import {
+  faultActions,
+  type OrderFault,
+  orderFault,
+  orderFaultsCharsMax,
+  orderFaultsMax,
+} from '#libs/contracts/orders.ts';
 import { type Fault, fault, inScope } from '#libs/faults/fault.ts';
+import { createHangs } from '#libs/faults/hangs.ts';
 import { readOrderFaults, writeOrderFaults } from '#libs/faults/order-faults.ts';
-import { faultFlaw, faultPoints } from '#libs/faults/points.ts';
+import { carriedFlaw, faultFlaw, faultPoints, setFlaw, steps } from '#libs/faults/points.ts';
 
 const at = fc.constantFrom(...Object.keys(faultPoints));
 const anyFault: fc.Arbitrary<OrderFault> = fc.oneof(
   fc.record({ at, do: fc.constant('refuse' as const) }),
   fc.record({ at, do: fc.constant('delay' as const), ms: fc.integer({ min: 1, max: 60_000 }) }),
-  fc.record({ at, do: fc.constant('error' as const), times: fc.integer({ min: 1, max: 20 }) }),
+  fc.record({
+    at,
+    do: fc.constantFrom('error', 'crash', 'hang', 'duplicate', 'drop-ack'),
+    times: fc.integer({ min: 1, max: 20 }),
+  }),
 );
 
 describe('When an order carries faults', () => {
@@ -18,12 +29,20 @@ describe('When an order carries faults', () => {
       fc.property(fc.array(anyFault, { minLength: 1, maxLength: 8 }), (faults) => {
         for (const one of faults) expect(orderFault.safeParse(one).success).toBe(true);
         const text = writeOrderFaults(faults);
-        expect(text?.length).toBeLessThanOrEqual(500);
+        expect(text?.length).toBeLessThanOrEqual(orderFaultsCharsMax);
         expect(readOrderFaults(text)).toEqual(
           faults.map((one) => ({ at: one.at, do: one.do, ms: one.ms ?? 0, times: one.times ?? 1 })),
         );
       }),
     );
+  });
+
+  test('then the longest of them fit into an event', () => {
+    const longest = Object.keys(faultPoints).sort((a, b) => b.length - a.length)[0] ?? '';
+    const fault = { at: longest, do: 'duplicate', times: 20 } as const;
+    const text = writeOrderFaults(Array.from({ length: orderFaultsMax }, () => fault));
+    expect(text?.length).toBeGreaterThan(orderFaultsCharsMax / 2);
+    expect(text?.length).toBeLessThanOrEqual(orderFaultsCharsMax);
   });
 
   test('then none is written as nothing, and nothing is read as none', () => {
@@ -110,5 +129,86 @@ describe('When a fault is asked for at a point', () => {
     for (const name of ['payment.chargee', 'toString', '__proto__', '']) {
       expect(faultFlaw({ at: name, do: 'error' })).toContain('no fault point');
     }
+  });
+});
+
+describe('The registry of fault points', () => {
+  const points = Object.entries(faultPoints);
+
+  test('gives every step and undo the same points between its writes and its acknowledgement', () => {
+    for (const { at } of steps) {
+      const own = points.filter(([name]) => name.startsWith(`${at}.`) && faultPoints[name]?.kind === 'saga');
+      expect(own.map(([name]) => name.slice(at.length + 1))).toEqual([
+        'before-commit',
+        'after-commit-before-publish',
+        'after-publish-before-ack',
+      ]);
+      for (const [, { actions }] of own)
+        expect(actions).toEqual(expect.arrayContaining(['crash', 'delay', 'hang']));
+    }
+  });
+
+  test('has names and texts that fit where they go, and no action without a place', () => {
+    for (const [at, { actions, shows, look }] of points) {
+      expect(fault.safeParse({ id: 'f', at, do: actions[0] }).success, at).toBe(true);
+      expect(orderFault.safeParse({ at, do: actions[0] }).success, at).toBe(true);
+      expect(new Set(actions).size).toBe(actions.length);
+      expect(
+        [shows, look].every((text) => text.length > 10),
+        at,
+      ).toBe(true);
+    }
+    expect(new Set(points.flatMap(([, { actions }]) => actions))).toEqual(new Set(faultActions));
+  });
+
+  test('takes a scope of orders everywhere but where no order is known yet', () => {
+    const scope = { seed: 1, customerId: 'asha' };
+    expect(setFlaw({ at: 'payment.charge.before-commit', do: 'crash', scope })).toBeNull();
+    expect(setFlaw({ at: 'order.http', do: 'crash', scope })).toContain('before a request is read');
+    expect(setFlaw({ at: 'order.http', do: 'crash', scope: { seed: 1, share: 0.1 } })).toBeNull();
+    expect(carriedFlaw({ at: 'order.http', do: 'crash' })).toContain('none can carry it');
+    expect(carriedFlaw({ at: 'payment.charge.before-commit', do: 'hang' })).toBeNull();
+  });
+});
+
+describe('Whoever hangs', () => {
+  const set = (revision: number, ...faultIds: string[]) => ({ revision, faultIds: new Set(faultIds) });
+  const isOver = (hang: Promise<void>) =>
+    Promise.race([hang.then(() => true), new Promise((resolve) => setImmediate(resolve, false))]);
+
+  test('goes on when its fault is gone, and not when another one is', async () => {
+    const hangs = createHangs();
+    hangs.heard(set(1, 'a', 'b'));
+    const hang = hangs.wait('a');
+    hangs.heard(set(2, 'a'));
+    expect(await isOver(hang)).toBe(false);
+    hangs.heard(set(3, 'c'));
+    expect(await isOver(hang)).toBe(true);
+  });
+
+  test('for an order that carries its fault goes on with a reset, and not with a second look at none', async () => {
+    const hangs = createHangs();
+    hangs.heard(set(4));
+    const hang = hangs.wait(null);
+    hangs.heard(set(4));
+    hangs.heard(set(5, 'a'));
+    expect(await isOver(hang)).toBe(false);
+    hangs.heard(set(6));
+    expect(await isOver(hang)).toBe(true);
+  });
+
+  test('goes on when the process stops, and nobody hangs after that', async () => {
+    const hangs = createHangs();
+    const hang = hangs.wait('a');
+    hangs.stop();
+    expect(await isOver(hang)).toBe(true);
+    expect(await isOver(hangs.wait('a'))).toBe(true);
+  });
+
+  test('goes on at the time of its end', async () => {
+    const hangs = createHangs();
+    const startedMs = performance.now();
+    await hangs.wait('a', new Date(Date.now() + 50).toISOString());
+    expect(performance.now() - startedMs).toBeGreaterThan(40);
   });
 });

@@ -6,7 +6,7 @@ import {
   type TimelineItem,
   twoPhaseModes,
 } from '#libs/contracts/orders.ts';
-import { readOrderFaults } from '#libs/faults/order-faults.ts';
+import { isCounted, readOrderFaults } from '#libs/faults/order-faults.ts';
 import { type LabApi, labApi, type ProblemBody, RequestRefused } from '../api.ts';
 import { type Arguments, type Io, type Options, UsageError } from '../command.ts';
 import { rupees, table, timelineHeader, timelineLine } from '../format.ts';
@@ -41,7 +41,7 @@ export const options = {
     type: 'string',
     value: 'point=what',
     multiple: true,
-    description: 'for this order only: refuse, error, error*2, delay:500 or crash; may be repeated',
+    description: 'for this order only, such as error*2, delay:500 or crash (docs/faults.md); may be repeated',
   },
   protocol: { type: 'string', value: 'name', description: 'saga or 2pc (default: saga)' },
   mode: {
@@ -151,7 +151,7 @@ function faultOf(text: string): OrderFault {
     );
   }
   const ms = fault.do === 'delay' && fault.ms > 0 ? { ms: fault.ms } : {};
-  const times = fault.do === 'error' ? { times: fault.times } : {};
+  const times = isCounted(fault.do) ? { times: fault.times } : {};
   return { at: fault.at, do: fault.do, ...ms, ...times };
 }
 
