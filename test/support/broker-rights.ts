@@ -104,7 +104,8 @@ export function foreignTo(user: string): Attempt[] {
       `$JS.ACK._.hash.EVENTS.${name}.1.1.1.1.0`,
     ]),
     ...others.map((name) => `${inboxPrefixOf(name)}.x`),
-    ...(user === 'gateway' ? [] : [activeFaultsSubject, `${api}.STREAM.INFO.EVENTS`]),
+    ...(user === 'gateway' ? [] : [activeFaultsSubject]),
+    ...(user === 'coordinator' ? [`${api}.STREAM.INFO.EVENTS`] : []),
   ];
   const heard = [
     ...eventTypeNames.filter((type) => user !== 'gateway' || !heardByGateway.includes(type)),
