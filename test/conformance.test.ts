@@ -122,7 +122,10 @@ describe.each(definitions)('The service $name', (definition) => {
     const ready = await ask(name, 'GET', '/readyz');
     expect([ready.status, JSON.parse(ready.text)]).toEqual([
       200,
-      { ready: true, detail: { database: 'up', broker: 'up' } },
+      {
+        ready: true,
+        detail: { database: 'up', broker: 'up', consumer: 'up', stream: expect.stringMatching(/^whole/) },
+      },
     ]);
     const metrics = await ask(name, 'GET', '/metrics');
     expect(metrics).toMatchObject({ status: 200, type: expect.stringMatching(/^text\/plain/) });

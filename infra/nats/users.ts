@@ -13,7 +13,6 @@ import { eventTypes, type ServiceName, serviceNames } from '#libs/contracts/even
 import { inboxPrefixOf } from '#libs/nats/address.ts';
 import {
   activeFaultsSubject,
-  deadLetterStream,
   eventStream,
   faultBucket,
   faultStream,
@@ -120,11 +119,6 @@ const gateway: BrokerUser = {
       may: 'publish',
       subjects: ['INFO', 'MSG.GET'].map((verb) => `${api}.STREAM.${verb}.${eventStream}`),
       why: 'reads what was stored before, and for the checker',
-    },
-    {
-      may: 'publish',
-      subjects: ['INFO', 'MSG.GET'].map((verb) => `${api}.STREAM.${verb}.${deadLetterStream}`),
-      why: 'shows dead letters',
     },
     { may: 'publish', subjects: [activeFaultsSubject], why: 'sets the faults', faults: true },
     ...hearsFaults,

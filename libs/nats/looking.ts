@@ -17,7 +17,10 @@ export type StreamEnds = {
 
 export type Looking = {
   ends(): Promise<StreamEnds>;
-  /** The last sequence on each subject, 0 where the stream has nothing on it. Of subjects that this user may publish on. */
+  /**
+   * The last sequence on each subject, of those that this user may publish on. 0: the stream has nothing there;
+   * beyond every other: it has something, and does not say where.
+   */
   lastOn(subjects: readonly string[]): Promise<number[]>;
   /** What is wrong with the consumer, for a person; null when nothing is. */
   consumer(durable: string): Promise<string | null>;
@@ -41,7 +44,14 @@ export function lookingAt(connection: NatsConnection): Looking {
       return { first: state.first_seq, last: state.last_seq, holes: count === 0 ? [] : holes };
     },
 
-    lastOn: (subjects) => Promise.all(subjects.map((subject) => lastOn(connection, subject))),
+    lastOn: (subjects) =>
+      Promise.all(
+        subjects.map(async (subject) => {
+          const last = await lastOn(connection, subject);
+          // When the last message of a subject was deleted, brokers up to 2.12 at least lose sight of those before it.
+          return last === 0 && (await holds(await manager, subject)) ? neverReached : last;
+        }),
+      ),
 
     consumer: async (durable) => consumerFault(await manager, durable),
   };
@@ -65,6 +75,11 @@ async function lastOn(connection: NatsConnection, subject: string): Promise<numb
     throw new Error(`where ${subject} ends cannot be seen: ${error?.description ?? 'no refusal'}`);
   }
   return Number(sequence);
+}
+
+async function holds(manager: JetStreamManager, subject: string): Promise<boolean> {
+  const { state } = await manager.streams.info(eventStream, { subjects_filter: subject });
+  return (state.subjects?.[subject] ?? 0) > 0;
 }
 
 const consumerNotFound = 10014;

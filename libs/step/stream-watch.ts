@@ -87,11 +87,14 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     const since = new Date(now().getTime() - eventAgeMsMax + ageMarginMs);
     const { first, holes } = await looking.ends();
     const newest = await runThenCommit(pool, (tx) => newestOf(tx, subjects, first, since));
-    let missing = missingRanges(newest, await looking.lastOn(subjects), first);
+    const used = newest.filter(({ last }) => last > 0);
+    const ask = async () =>
+      missingRanges(used, await looking.lastOn(used.map(({ subject }) => subject)), first);
+    let missing = await ask();
     if (missing.length > 0 && held) {
       // While nobody publishes there is time to ask twice.
       await pause(leaderCatchesUpMs);
-      missing = missingRanges(newest, await looking.lastOn(subjects), first);
+      missing = await ask();
     }
     let lost = 0;
     for (const range of [...missing, ...reuses]) {

@@ -103,7 +103,9 @@ export function foreignTo(user: string): Attempt[] {
       `$JS.ACK._.hash.EVENTS.${name}.1.1.1.1.0`,
     ]),
     ...others.map((name) => `${inboxPrefixOf(name)}.x`),
-    ...(user === 'gateway' ? [] : forGateway),
+    ...(user === 'gateway' ? [] : [activeFaultsSubject, `${api}.STREAM.MSG.GET.EVENTS`]),
+    ...(user === 'coordinator' ? [`${api}.STREAM.INFO.EVENTS`] : []),
+    ...['INFO', 'MSG.GET'].map((verb) => `${api}.STREAM.${verb}.DEAD_LETTERS`),
   ];
   const heard = [
     ...eventTypeNames,
@@ -116,13 +118,6 @@ export function foreignTo(user: string): Attempt[] {
     ...heard.map((subject): Attempt => ({ may: 'subscribe', subject })),
   ];
 }
-
-const forGateway = [
-  activeFaultsSubject,
-  ...['EVENTS', 'DEAD_LETTERS'].flatMap((stream) =>
-    ['INFO', 'MSG.GET'].map((verb) => `${api}.STREAM.${verb}.${stream}`),
-  ),
-];
 
 /** What no process may do where faults are off. */
 export const faultAttempts: readonly Attempt[] = [
