@@ -4,7 +4,7 @@
  */
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import type { FastifyHttpOptions, RawServerDefault } from 'fastify';
+import type { FastifyHttpOptions, FastifyInstance, RawServerDefault } from 'fastify';
 import { Problem, type ProblemCode, problemContentType } from '#libs/contracts/problems.ts';
 
 const bodyBytesMax = 64 * 1024;
@@ -16,6 +16,8 @@ const requestWithinMs = 10_000;
 const lateCheckMs = 1_000;
 const keepAliveTimeoutMs = 30_000;
 const connectionsMaxDefault = 2_048;
+/** On one connection. */
+const requestsAtOnceMax = 8;
 
 type Limits = Pick<
   FastifyHttpOptions<RawServerDefault>,
@@ -38,6 +40,26 @@ export const httpLimits: Limits = {
 export function limitServer(server: RawServerDefault, connectionsMax = connectionsMaxDefault): void {
   server.maxConnections = connectionsMax;
   server.maxHeadersCount = headersMax;
+}
+
+/**
+ * HTTP/1.1 lets a client ask on without reading an answer, and Node serves all that came in one piece at once: a
+ * thousand requests for one packet. Nobody who means well has so many under way on one connection; it is closed.
+ */
+export function limitPipelining(app: FastifyInstance): void {
+  const underWay = new WeakMap<Socket, number>();
+  app.addHook('onRequest', (request, reply, next) => {
+    const { socket } = request.raw;
+    const count = (underWay.get(socket) ?? 0) + 1;
+    if (count > requestsAtOnceMax) {
+      reply.hijack();
+      socket.destroy();
+      return;
+    }
+    underWay.set(socket, count);
+    reply.raw.once('close', () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1));
+    next();
+  });
 }
 
 const codesOfNode: Record<string, ProblemCode> = {

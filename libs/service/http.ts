@@ -16,7 +16,7 @@ import {
 } from '#libs/contracts/problems.ts';
 import { nameHttpSpan } from '#libs/telemetry/http-span.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
-import { httpLimits, limitServer } from './http-limits.ts';
+import { httpLimits, limitPipelining, limitServer } from './http-limits.ts';
 
 export type Health = { ready: boolean; detail: Record<string, string> };
 
@@ -42,6 +42,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     frameworkErrors: (error, _request, reply) => sendProblem(reply as FastifyReply, toProblem(error)),
   });
   limitServer(app.server, connectionsMax);
+  limitPipelining(app);
   if (tracingOn) {
     app.addHook('onRequest', async ({ method, routeOptions }) => nameHttpSpan(method, routeOptions.url));
   }

@@ -10,7 +10,7 @@ import { readNatsUrl } from '#libs/nats/address.ts';
 import { connectNats } from '#libs/nats/connect.ts';
 import { type ConsumeOptions, consume } from '#libs/nats/consume.ts';
 import { createPublisher } from '#libs/nats/publish.ts';
-import { deadLetterStream, eventStream, faultStream } from '#libs/nats/streams.ts';
+import { deadLetterStream, eventStream, faultStream, messagesOpenMax } from '#libs/nats/streams.ts';
 import { provisionBroker } from '../../infra/nats/provision.ts';
 import { type BrokerServer, embedded, startBrokerServer } from '../support/broker-server.ts';
 import { someEvent } from '../support/events.ts';
@@ -134,6 +134,56 @@ function conforms(source: string): void {
     for (const { consuming } of readers) await consuming.stop();
   });
 
+  test('a reader that is full takes nothing more in, and goes on when it has room', async () => {
+    const publish = createPublisher(await as('payment'));
+    let isFull = false;
+    const reader = await readAll(await as('inventory'), undefined, () => isFull);
+    await publishSome(1, publish);
+    await eventually('one is read', () => reader.seen.size === 1);
+    isFull = true;
+    const ids = await publishSome(100, publish);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    // The one after which it was full is in hand.
+    expect(ids.filter((id) => reader.seen.has(id)).length).toBeLessThanOrEqual(1);
+    isFull = false;
+    await eventually('all are read', () => ids.every((id) => reader.seen.has(id)));
+    await reader.consuming.stop();
+  });
+
+  test('no more is delivered than may be open at once', async () => {
+    const publish = createPublisher(await as('payment'));
+    const held: (() => void)[] = [];
+    const consuming = await consume({
+      connection: await as('inventory'),
+      durable: 'inventory',
+      // In hand, and so kept alive, until it is let go.
+      onMessage: (message) =>
+        new Promise((resolve) =>
+          held.push(() => {
+            message.ack();
+            resolve();
+          }),
+        ),
+      isFull: () => false,
+      onTrouble: () => {},
+    });
+    // A few at a time: each is synced, and none may wait for longer than a publish may.
+    const [atOnce, more] = [500, 150];
+    for (let left = messagesOpenMax + more; left > 0; left -= atOnce) {
+      await publishSome(Math.min(left, atOnce), publish);
+    }
+    const consumer = () => manager.consumers.info(eventStream, 'inventory');
+    await eventually('the broker stops', async () => (await consumer()).num_ack_pending === messagesOpenMax);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(await consumer()).toMatchObject({ num_ack_pending: messagesOpenMax, num_pending: more });
+    await eventually('and goes on', async () => {
+      for (const letGo of held.splice(0)) letGo();
+      const { num_pending, num_ack_pending } = await consumer();
+      return num_pending + num_ack_pending === 0;
+    });
+    await consuming.stop();
+  });
+
   // The last one: acknowledgements that the crash takes come back only after 10 s.
   test('what was acknowledged outlives a SIGKILL, and both sides go on by themselves', async () => {
     const publish = createPublisher(await as('payment'));
@@ -153,7 +203,11 @@ function conforms(source: string): void {
 }
 
 /** Counts what comes, by message id. */
-async function readAll(connection: NatsConnection, isGivenBack: (id: string) => boolean = () => false) {
+async function readAll(
+  connection: NatsConnection,
+  isGivenBack: (id: string) => boolean = () => false,
+  isFull = () => false,
+) {
   const seen = new Map<string, number>();
   const onMessage: ConsumeOptions['onMessage'] = async (message) => {
     const id = message.headers?.get('Nats-Msg-Id') ?? '';
@@ -162,7 +216,12 @@ async function readAll(connection: NatsConnection, isGivenBack: (id: string) => 
     // One that the broker takes with it into its crash is not lost: the message comes again.
     else await message.ackAck().catch(() => undefined);
   };
-  const quiet = { isFull: () => false, onTrouble: () => {} };
-  const consuming = await consume({ connection, durable: 'inventory', onMessage, ...quiet });
+  const consuming = await consume({
+    connection,
+    durable: 'inventory',
+    onMessage,
+    isFull,
+    onTrouble: () => {},
+  });
   return { seen, consuming };
 }
