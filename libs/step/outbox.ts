@@ -55,10 +55,12 @@ export async function append(tx: Tx, messages: readonly OutboxMessage[]): Promis
 
 const updatePublished = statement(`
   update outbox set published_at = $2 where message_id in (
-    select message_id from outbox where message_id = any($1::uuid[]) and published_at is null
-    for update skip locked)`);
+    select message_id from outbox where message_id = any($1::uuid[]) for update skip locked)`);
 
-/** A row that a relay holds at this moment is skipped, not waited for: the relay marks it itself. */
+/**
+ * A row that a relay holds at this moment is skipped, not waited for: the relay marks it itself. Nothing is asked of
+ * `published_at`, because the planner would then read the whole index of unpublished rows, most of it dead entries.
+ */
 export async function markPublished(tx: Tx, messageIds: readonly string[], at: Date): Promise<void> {
   await updatePublished(tx, messageIds, at);
 }
