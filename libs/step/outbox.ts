@@ -62,10 +62,12 @@ const updatePublished = statement(`
   update outbox set published_at = $3, stream_sequence = stored.sequence
   from unnest($1::uuid[], $2::bigint[]) as stored (message_id, sequence)
   where outbox.message_id = stored.message_id and outbox.message_id in (
-    select message_id from outbox where message_id = any($1::uuid[]) and published_at is null
-    for update skip locked)`);
+    select message_id from outbox where message_id = any($1::uuid[]) for update skip locked)`);
 
-/** A row that a relay holds at this moment is skipped, not waited for: the relay marks it itself. */
+/**
+ * A row that a relay holds at this moment is skipped, not waited for: the relay marks it itself. Nothing is asked of
+ * `published_at`, because the planner would then read the whole index of unpublished rows, most of it dead entries.
+ */
 export async function markPublished(tx: Tx, stored: readonly Stored[], at: Date): Promise<void> {
   await updatePublished(tx, ...columns(stored, ['messageId', 'sequence']), at);
 }
