@@ -12,6 +12,12 @@ import { ackWaitMs, eventStream } from './streams.ts';
 const messagesAheadMax = 512;
 /** After two that do not come the consumer asks again, perhaps another node: its leader may have gone. */
 const heartbeatMs = 1_000;
+/**
+ * How long a request for messages stands, at least twice the heartbeat. Short, because requests of a connection that
+ * was lost with the broker still up go on taking messages until then: it cannot see through the border of accounts
+ * that nobody hears them. What they took comes again after the ack wait.
+ */
+const requestMs = 2_500;
 const fullPauseMs = 5;
 const restartPauseMs = 500;
 /** Of a broker that is away at the very moment of a stop. */
@@ -52,6 +58,7 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
     messages = await found.consume({
       max_messages: messagesAheadMax,
       idle_heartbeat: heartbeatMs,
+      expires: requestMs,
       // Asks again without looking at the consumer first: while a cluster elects its leader that look is not
       // answered, and the client would wait for half a minute before the next one. It goes on by itself as well
       // when the consumer was deleted and made again (test/broker).

@@ -20,8 +20,8 @@ export type Message = { messageId: string; subject: string; body: string };
 export type Publish = (message: Message, extraHeaders?: Record<string, string>) => Promise<number>;
 
 export type PublisherOptions = {
-  /** While true nothing is sent, and all is refused at once: for what has an outbox that means "later". */
-  isHeld?(): boolean;
+  /** While it gives a promise, what is to be sent waits for that, and is refused when that is: it stays in the outbox. */
+  opening?(): Promise<void> | undefined;
   /**
    * The stream of events gave a message the sequence `from`, although it had reached `upTo` before that message
    * was sent: what stood there is lost.
@@ -40,7 +40,7 @@ type Pending = {
 type Ack = { stream: string; seq: number; duplicate?: boolean; error?: { description?: string } };
 
 export function createPublisher(connection: NatsConnection, options: PublisherOptions = {}): Publish {
-  const { isHeld, onReused } = options;
+  const { opening, onReused } = options;
   const inbox = createInbox(inboxPrefix(connection));
   const pending = new Map<string, Pending>();
   let next = 0;
@@ -83,8 +83,9 @@ export function createPublisher(connection: NatsConnection, options: PublisherOp
   }, sweepMs);
   sweep.unref();
 
-  return ({ messageId, subject, body }, extraHeaders) => {
-    if (isHeld?.()) return Promise.reject(new Error(`${subject} waits until the stream has been looked at`));
+  const publish: Publish = ({ messageId, subject, body }, extraHeaders) => {
+    const open = opening?.();
+    if (open) return open.then(() => publish({ messageId, subject, body }, extraHeaders));
     const header = headers();
     header.set('Nats-Msg-Id', messageId);
     header.set('Content-Type', batchContentType);
@@ -101,6 +102,7 @@ export function createPublisher(connection: NatsConnection, options: PublisherOp
     }
     return promise;
   };
+  return publish;
 }
 
 /** Throws what the broker refused with. */

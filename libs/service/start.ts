@@ -86,7 +86,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
   });
   let watch: StreamWatch | undefined;
   const publish = createPublisher(connection, {
-    isHeld: () => watch?.isHeld() ?? true,
+    opening: () => (watch ? watch.opening() : Promise.reject(new Error('the service is still starting'))),
     onReused: (from, upTo) => watch?.reused(from, upTo),
   });
   const injector = await createInjectorFor(connection, config.FAULTS, (point, action) => {
@@ -177,6 +177,8 @@ export async function start(service: ServiceDefinition): Promise<void> {
   };
   // Not of the steps' pool: while the broker is away it keeps its connection for seconds.
   const announcer = startAnnouncer({ service: name, pool: readPool, publish, now, onTrouble });
+  // Until then nothing is published: what came so early would wait.
+  await watch.opened;
   const consumer = await consume({
     connection,
     durable: name,
@@ -223,8 +225,6 @@ export async function start(service: ServiceDefinition): Promise<void> {
   deadLetterRoutes(app, letters, config.ADMIN_TOKEN);
   twoPhase?.takePart(app, { publisher, injector, onVerdicts: countSteps });
   service.routes(app, context);
-  // Until then nothing is published: whoever asked so early would wait for the relay.
-  await watch.opened;
   await app.listen({ host: config.SERVICE_HOST, port: config.SERVICE_PORT });
   log.info({ port: config.SERVICE_PORT }, 'ready');
 

@@ -19,6 +19,8 @@ const lookEveryMs = 2_000;
 const settleMs = 1_000;
 /** A stream that cannot be looked at for so long is trusted: to publish twice is harmless, never to publish is not. */
 const heldMsMax = 10_000;
+/** Of a message, for the stream to be looked at; then it is the relay's. */
+const waitsMsMax = 5_000;
 const lookAgainMs = 250;
 /** A node that has just come to lead a cluster may not know yet all that it has. */
 const leaderCatchesUpMs = 300;
@@ -30,8 +32,8 @@ const rowsMax = 1_000;
 export type StreamWatch = {
   /** Resolves when the first look is over, for better or worse. */
   opened: Promise<void>;
-  /** Whether the stream must be looked at before anything is published. */
-  isHeld(): boolean;
+  /** What a message must wait for before it is published, and not longer than it would for its acknowledgement. */
+  opening(): Promise<void> | undefined;
   /** Looks now: something has happened to stream or consumer. */
   look(): void;
   /** The stream was seen to use sequences again: see publish.ts. */
@@ -66,6 +68,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
   /** The last one that was begun: looks come one after another. */
   let looks: Promise<unknown> = Promise.resolve();
   let held = true;
+  let gate: PromiseWithResolvers<void> | undefined;
   /** How often the connection was lost: whoever waits to let go, waits for the last time only. */
   let losses = 0;
 
@@ -136,7 +139,21 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     const settled = pause(afterMs);
     while (mine === losses && !(await lookNext()) && performance.now() < deadline) await pause(lookAgainMs);
     await settled;
-    if (mine === losses) held = false;
+    if (mine !== losses) return;
+    held = false;
+    gate?.resolve();
+    gate = undefined;
+  };
+
+  /** One for all that wait since the first of them. */
+  const closeGate = () => {
+    const mine = Promise.withResolvers<void>();
+    mine.promise.catch(() => undefined); // Who waits hears of it as well; perhaps nobody does.
+    setTimeout(() => {
+      mine.reject(new Error(`the stream was not looked at within ${waitsMsMax} ms`));
+      if (gate === mine) gate = undefined;
+    }, waitsMsMax).unref();
+    return mine;
   };
 
   const listen = async () => {
@@ -159,7 +176,11 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
 
   return {
     opened,
-    isHeld: () => held,
+    opening() {
+      if (!held) return undefined;
+      gate ??= closeGate();
+      return gate.promise;
+    },
     look: () => void lookNext(),
     reused(from, upTo) {
       reuses.push(...subjects.map((subject) => ({ subject, after: from - 1, upTo })));

@@ -92,9 +92,21 @@ function forgets(source: string): void {
     expect(await publish({ ...message, messageId: `${message.messageId}/${sequence}` })).toBe(sequence + 1);
   });
 
-  test('a publisher that is held sends nothing', async () => {
-    await expect(publishSome(1, subject, { isHeld: () => true })).rejects.toThrow('waits until the stream');
-    expect((await manager.streams.info(eventStream)).state.messages).toBe(0);
+  test('a publisher that is held sends nothing until it may, and fails when that fails', async () => {
+    const stored = async () => (await manager.streams.info(eventStream)).state.messages;
+    const before = await stored();
+    const gate = Promise.withResolvers<void>();
+    let isOpen = false;
+    const waiting = publishSome(1, subject, { opening: () => (isOpen ? undefined : gate.promise) });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(await stored()).toBe(before);
+    isOpen = true;
+    gate.resolve();
+    await waiting;
+    expect(await stored()).toBe(before + 1);
+    const never = { opening: () => Promise.reject(new Error('never looked at')) };
+    await expect(publishSome(1, subject, never)).rejects.toThrow('never looked at');
+    expect(await stored()).toBe(before + 1);
   });
 
   test('sequences that are used again are noticed by whoever publishes, once for each loss', async () => {
