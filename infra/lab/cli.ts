@@ -9,7 +9,7 @@ import { near } from './suggest.ts';
 const part = (act: PartAct) => async () => (await import('./commands/parts.ts'))[act];
 
 /** Every command, in the order of the help. The summary stands here so that the help loads no command. */
-const commands: readonly { name: string; summary: string; load: () => Promise<Command> }[] = [
+export const commands: readonly { name: string; summary: string; load: () => Promise<Command> }[] = [
   { name: 'up', summary: 'start everything and stay until Ctrl-C', load: () => import('./commands/up.ts') },
   { name: 'down', summary: 'stop the lab that runs', load: () => import('./commands/down.ts') },
   {

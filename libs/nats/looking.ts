@@ -30,6 +30,7 @@ export function lookingAt(connection: NatsConnection): Looking {
   // Without its check, which asks for more than a service may.
   const manager = jetstreamManager(connection, { checkAPI: false, timeout: withinMs });
   let holes: readonly number[] = [];
+  let holesOf = '';
 
   return {
     async ends() {
@@ -37,9 +38,10 @@ export function lookingAt(connection: NatsConnection): Looking {
       let { state } = await streams.info(eventStream);
       const count = state.num_deleted ?? 0;
       // The list may be long: it is asked for when it has changed.
-      if (count > 0 && count !== holes.length) {
+      if (count > 0 && holesOf !== `${count} from ${state.first_seq}`) {
         ({ state } = await streams.info(eventStream, { deleted_details: true }));
         holes = state.deleted ?? [];
+        holesOf = `${count} from ${state.first_seq}`;
       }
       return { first: state.first_seq, last: state.last_seq, holes: count === 0 ? [] : holes };
     },

@@ -235,9 +235,10 @@ export async function start(service: ServiceDefinition): Promise<void> {
     () => consumer.stop(),
     () => background?.stop(),
     () => twoPhase?.stop(),
+    // Before the driver, whose last messages would wait for a stream that is away.
+    () => watch.stop(),
     () => driver.stop(),
     () => lanePool.end(),
-    () => watch.stop(),
     () => relay.stop(),
     () => announcer.stop(),
     () => outboxDepth.stop(),

@@ -9,6 +9,7 @@
  * number of restarts that a message should live through.
  */
 import type { JsMsg } from '@nats-io/jetstream';
+import { ackWaitMs } from '#libs/nats/streams.ts';
 import { isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
 import { attemptsMax, type Failure, type Failures, type Known } from './failures.ts';
 import type { Reaction } from './reaction.ts';
@@ -54,8 +55,11 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   const whole = message.string();
   const { readable, unreadable } = readMessage(message.subject, whole, options.reactions);
   const lost = unreadable.map((one) => unreadableFailure(envelope, one, whole));
-  // Nothing is known of a first delivery: it is submitted in this very turn.
-  const known = attempt === 1 ? nothingKnown : await recall(envelope, readable, lost, options);
+  // Nothing is known of a first delivery: it is submitted in this very turn. Unless the message is old, and the
+  // consumer may have been made again.
+  const isFirst = attempt === 1 && Date.now() - message.time.getTime() < ackWaitMs;
+  const recalled = isFirst ? nothingKnown : await recall(envelope, readable, lost, options);
+  const known = recalled ?? nothingKnown;
   const knownOf = (one: Readable) => known.get(fingerprintOf(envelope, one));
   // Set aside before, and here again because another event of its message is still retried: it has been dealt with.
   const left = known.size === 0 ? readable : readable.filter((one) => !isSetAside(knownOf(one)));
@@ -65,7 +69,8 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
     ...lost.filter(({ fingerprint }) => !isSetAside(known.get(fingerprint))),
     ...deadly.map((one) => failureOf(envelope, one, gaveUp(attempt), { final: true, attempts: attempt })),
   ];
-  const recovering = known.size === 0 ? [] : live.filter((one) => knownOf(one) !== undefined);
+  const isKnown = (one: Readable) => knownOf(one) !== undefined;
+  const recovering = recalled === null ? live : known.size === 0 ? [] : live.filter(isKnown);
   const failed: Failed[] = [];
   let isAckLost = false;
   const isClean = () => failed.length === 0 && aside.length === 0 && recovering.length === 0;
@@ -77,13 +82,14 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
     // At once, so that the ack leaves in the same write as the messages that its events caused.
     ended: () => isClean() && !isAckLost && message.ack(),
   });
-  // A lost acknowledgement leaves the whole message to the broker: it comes again after the ack wait.
-  if (isClean() || isAckLost) return;
+  if (isClean()) return;
 
   const counted = failed.filter(({ error }) => !isNobodysFault(error));
   const succeeded = recovering.filter((one) => !failed.some(({ event }) => event === one.event));
   try {
     const noted = await note(envelope, aside, counted, succeeded, options);
+    // Left to the broker: it comes again after the ack wait.
+    if (isAckLost) return;
     const retried = [...noted.values()].filter(({ state }) => state === 'retrying');
     const attempts = Math.max(1, ...retried.map((one) => one.attempts));
     if (retried.length > 0 || counted.length < failed.length) message.nak(pauseMs(attempts));
@@ -164,19 +170,19 @@ async function note(
 
 const nothingKnown: Map<string, Known> = new Map();
 
-/** A database that cannot be asked knows nothing: at worst something is tried once more than it need be. */
+/** Null: the database cannot be asked. At worst something is tried once more than it need be. */
 async function recall(
   envelope: Envelope,
   readable: readonly Readable[],
   lost: readonly Failure[],
   { failures, onTrouble }: DeliveryOptions,
-): Promise<Map<string, Known>> {
+): Promise<Map<string, Known> | null> {
   const fingerprints = readable.map((one) => fingerprintOf(envelope, one));
   try {
     return await failures.recall([...fingerprints, ...lost.map(({ fingerprint }) => fingerprint)]);
   } catch (error) {
     onTrouble(error, 'what failed before cannot be read');
-    return nothingKnown;
+    return null;
   }
 }
 
@@ -202,7 +208,8 @@ function envelopeOf({ subject, headers }: JsMsg): Envelope {
   return {
     subject,
     get messageId() {
-      return headers?.get('Nats-Msg-Id') ?? '';
+      // What the broker had forgotten has a second part in its id (relay.ts), and is the same message.
+      return headers?.get('Nats-Msg-Id').split('/')[0] ?? '';
     },
     get headers() {
       return Object.fromEntries([...(headers ?? [])].map(([name, values]) => [name, values.join(', ')]));

@@ -73,12 +73,14 @@ export function createOutboxPublisher(options: {
   };
 
   const publishAll = async (messages: readonly OutboxMessage[], published?: () => void) => {
+    const before = distrusts;
     if (spansSent) for (const { messageId } of messages) keepOurs(messageId);
     const places = (await Promise.all(messages.map(publishOne))).flat();
     published?.();
     if (!spansSent || places.length === 0) return;
     await spansSent();
-    noteStored(places, quietMsOnceSent);
+    // The broker went away meanwhile: the relay finds them unmarked.
+    if (before === distrusts) noteStored(places, quietMsOnceSent);
   };
 
   const keepOurs = (messageId: string) => {

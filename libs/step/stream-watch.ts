@@ -64,7 +64,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
   const detail = { stream: 'not looked at yet', consumer: 'not looked at yet' };
   let lostBefore = '';
   let fault: string | null = null;
-  let reuses: Range[] = [];
+  const reuses: Range[] = [];
   /** The last one that was begun: looks come one after another. */
   let looks: Promise<unknown> = Promise.resolve();
   let held = true;
@@ -100,10 +100,13 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
       missing = await ask();
     }
     let lost = 0;
-    for (const range of [...missing, ...reuses]) {
-      lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
+    for (const range of missing) lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
+    // One by one, because more may be told meanwhile, and what fails is to be tried again.
+    for (let range = reuses[0]; range; range = reuses[0]) {
+      const taken = range;
+      lost += await inRounds((tx) => returnRange(tx, taken, since, rowsMax));
+      reuses.shift();
     }
-    reuses = [];
     if (holes.length > 0) lost += await inRounds((tx) => returnHoles(tx, subjects, holes, since, rowsMax));
     return lost;
   };
@@ -137,7 +140,9 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     const mine = losses;
     const deadline = performance.now() + heldMsMax;
     const settled = pause(afterMs);
-    while (mine === losses && !(await lookNext()) && performance.now() < deadline) await pause(lookAgainMs);
+    // Nor before the keeper has mended the consumer: one that stands beyond the end would skip what is published now.
+    const isWell = async () => (await lookNext()) && fault === null;
+    while (mine === losses && !(await isWell()) && performance.now() < deadline) await pause(lookAgainMs);
     await settled;
     if (mine !== losses) return;
     held = false;
@@ -189,6 +194,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     detail: () => ({ ...detail }),
     async stop() {
       losses += 1;
+      gate?.reject(new Error('the service is stopping'));
       await watching.stop();
       await looks;
     },

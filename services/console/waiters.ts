@@ -31,8 +31,13 @@ export function createWaiters(connection: NatsConnection, onTrouble: (error: unk
       if (waiting.size === 0) return;
       // Not parsed by schema here: whoever may publish on this subject is the broker's to say, and nothing
       // is decided from it. Who waits longer than the time allowed reads the order itself.
-      for (const event of message.json<SagaEvent[]>()) {
-        waiting.get(event.subject)?.({ status, reason: reasonOf(event), endedAt: event.time });
+      try {
+        for (const event of message.json<SagaEvent[]>()) {
+          waiting.get(event.subject)?.({ status, reason: reasonOf(event), endedAt: event.time });
+        }
+      } catch (unreadable) {
+        // Thrown further, it would end the connection's reader, and with it all that the gateway hears.
+        onTrouble(unreadable);
       }
     };
     connection.subscribe(`${storedEventsPrefix}.${type}`, { callback });

@@ -49,6 +49,7 @@ export function handOver(delivery: Delivery): InHand {
       subject,
       seq: 0,
       info: { deliveryCount: delivery.deliveries },
+      time: new Date(),
       json: () => JSON.parse(body),
       string: () => body,
       ack() {

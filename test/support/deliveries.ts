@@ -82,6 +82,7 @@ function messageOf(post: Post, deliveryCount: number, fates: Fate[]): JsMsg {
     subject: post.subject,
     headers: header,
     info: { deliveryCount },
+    time: new Date(),
     string: () => post.body,
     ack: () => void fates.push('acknowledged'),
     nak: (ms: number) => void fates.push(ms),

@@ -189,7 +189,7 @@ describe('When one of two coordinators stands still between the votes and its de
       const before = await holdings(who);
       const aborts = await recovered('abort');
       const { orderId } = keyed();
-      const placing = second.place(requestOf(who, { twoPhase, faults: undecided(1_000) }), orderId);
+      const placing = second.place(requestOf(who, { twoPhase, faults: undecided(3_000) }), orderId);
       const [item] = await preparedEverywhere(orderId);
       second.pause();
       // Twenty seconds are too long for a test: the first one is shown a transaction that is older than it is.

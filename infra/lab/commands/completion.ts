@@ -1,5 +1,3 @@
-import { readdirSync } from 'node:fs';
-import { extname } from 'node:path';
 import { faultPoints } from '#libs/faults/points.ts';
 import {
   type Arguments,
@@ -39,12 +37,13 @@ export async function run({ positionals, values }: Arguments<typeof options>, io
   return 0;
 }
 
-/** A file beside this one is a command, and says its options itself. */
+/** Each command says its options itself. */
 async function readWords(): Promise<Words> {
-  const names = readdirSync(import.meta.dirname).map((file) => file.slice(0, -extname(file).length));
+  // Here, because that table loads this file when it is asked for this command.
+  const { commands: table } = await import('../cli.ts');
   const commands = await Promise.all(
-    names.sort().map(async (name): Promise<[string, string[]]> => {
-      const command: Command = await import(`./${name}.ts`);
+    table.map(async ({ name, load }): Promise<[string, string[]]> => {
+      const command: Command = await load();
       return [name, Object.keys({ ...command.options, ...commonOptions }).map((option) => `--${option}`)];
     }),
   );
