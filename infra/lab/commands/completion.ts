@@ -7,6 +7,7 @@ import {
   type Options,
   UsageError,
 } from '../command.ts';
+import { commands } from '../command-table.ts';
 import { near } from '../suggest.ts';
 
 export const summary =
@@ -39,16 +40,14 @@ export async function run({ positionals, values }: Arguments<typeof options>, io
 
 /** Each command says its options itself. */
 async function readWords(): Promise<Words> {
-  // Here, because that table loads this file when it is asked for this command.
-  const { commands: table } = await import('../cli.ts');
-  const commands = await Promise.all(
-    table.map(async ({ name, load }): Promise<[string, string[]]> => {
+  const words = await Promise.all(
+    commands.map(async ({ name, load }): Promise<[string, string[]]> => {
       const command: Command = await load();
       return [name, Object.keys({ ...command.options, ...commonOptions }).map((option) => `--${option}`)];
     }),
   );
   const points = Object.entries(faultPoints).map(([at, { actions }]) => [at, actions]);
-  return { options: Object.fromEntries(commands), points: Object.fromEntries(points) };
+  return { options: Object.fromEntries(words), points: Object.fromEntries(points) };
 }
 
 /** `npx lab` is two words to a shell, so it completes `npx` too, and only after `lab`. */
