@@ -25,11 +25,11 @@ const absent = ['jaeger', 'prometheus', 'grafana'].filter((name) => !observers.i
 if (why === undefined && absent.length > 0) {
   skips(`what needs ${absent.join(', ')} is skipped: the image is not here and cannot be pulled`);
 }
-export const wanted = [...services, ...observers];
+export const wanted = [...services, 'keeper', ...observers];
 export const has = (observer: string): boolean => observers.includes(observer);
 export const unless = (observer: string): string =>
   has(observer) ? '' : ` (skipped: the image of ${observer} is not here)`;
-export const running = [...wanted, ...databaseServers, 'nats', 'keeper'];
+export const running = [...wanted, ...databaseServers, 'nats'];
 
 export const compose = composeWith();
 const url = `http://127.0.0.1:${ports.gateway}`;
