@@ -96,8 +96,6 @@ export const components = {
   Problem: answers.problem,
 } as const;
 
-const letterParams = z.object({ id: z.string().max(100) });
-
 const orderHeaders = z.object({
   'Idempotency-Key': z
     .string()
@@ -383,7 +381,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/dead-letters/:id',
     tag: 'observing',
     summary: 'Read a dead letter, with the headers and the body of its message',
-    params: letterParams,
+    params: letters.letterParams,
     answers: { 200: { means: 'The letter', schema: components.DeadLetter } },
     problems: ['invalid-request', 'not-found'],
   },
@@ -393,7 +391,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/dead-letters/:id/replay',
     tag: 'observing',
     summary: 'Have a dead letter handled again by its service; the journal lets it take effect once',
-    params: letterParams,
+    params: letters.letterParams,
     answers: { 200: { means: 'It was handled, and what came of it', schema: components.ReplayedLetter } },
     problems: ['invalid-request', 'not-found', 'replay-failed', ...operator],
   },
@@ -403,7 +401,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     path: '/api/dead-letters/:id/discard',
     tag: 'observing',
     summary: 'Put a dead letter away; it stays readable until it is forgotten',
-    params: letterParams,
+    params: letters.letterParams,
     answers: { 200: { means: 'It is discarded', schema: components.DeadLetter } },
     problems: ['invalid-request', 'not-found', 'letter-replayed', ...operator],
   },

@@ -83,3 +83,5 @@ export function readLetterId(
   if (!service || more.length > 0 || !z.uuid().safeParse(id).success) return undefined;
   return { service, id };
 }
+
+export const letterParams = z.object({ id: z.string().max(100) });

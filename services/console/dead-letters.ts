@@ -1,9 +1,9 @@
 /** What could not be handled, and undos that fail again and again: asked of the services that keep them. */
-import { z } from 'zod';
 import {
   type DeadLetterItem,
   deadLettersQuery,
   letterKey,
+  letterParams,
   readLetterId,
   type StuckUndo,
 } from '#libs/contracts/dead-letters.ts';
@@ -18,8 +18,6 @@ import type { Upstreams } from './pass-on.ts';
 /** Whoever takes longer is left out of a list, and named. */
 const withinMs = 4_000;
 type Part<Item> = { items: Item[]; nextCursor: string | null };
-
-const letterParams = z.object({ id: z.string().max(100) });
 
 export function deadLetterRoutes(app: FastifyInstance, upstreams: Upstreams, config: GatewayConfig): void {
   /** One replica of each is enough: it reads the database that they share. */
