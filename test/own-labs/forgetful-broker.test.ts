@@ -127,7 +127,10 @@ test('When a consumer is deleted, then its service says so, and goes on with the
   const repair = 'the keeper made the consumer payment again: it was missing';
   await eventually('the keeper says so', () => lab.said.includes(repair));
   await allIsWell();
-  expect((await lab.readiness('payment')).consumer).toBe('up');
+  // It looks every two seconds.
+  await eventually('payment sees it', async () =>
+    (await lab.readiness('payment')).consumer === 'up' ? true : undefined,
+  );
   expect(lab.log('payment')).toContain('the consumer is well again');
 });
 
