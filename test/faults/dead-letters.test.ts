@@ -79,17 +79,17 @@ describe('npx lab dead-letters', () => {
   test('shows them page by page, each once, the newest first', async () => {
     const page = async (cursor: string) =>
       get<{ items: DeadLetterItem[]; nextCursor: string | null }>(
-        `/api/dead-letters?state=all&limit=2${cursor === '' ? '' : `&cursor=${cursor}`}`,
+        `/api/dead-letters?state=all&limit=1${cursor === '' ? '' : `&cursor=${cursor}`}`,
       );
     const found: string[] = [];
     for (let cursor: string | null = ''; cursor !== null; ) {
       const { items, nextCursor } = await page(cursor);
-      expect(items.length).toBeLessThanOrEqual(2);
+      expect(items.length).toBeLessThanOrEqual(1);
       found.push(...items.map(({ id }) => id));
       cursor = nextCursor;
     }
     const whole = (await deadLetters('?state=all&limit=200')).map(({ id }) => id);
     expect(found).toEqual(whole);
-    expect(whole.length).toBeGreaterThan(4);
+    expect(whole.length).toBeGreaterThan(1);
   });
 });
