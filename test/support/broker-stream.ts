@@ -44,11 +44,6 @@ export async function openStream(connection: NatsConnection) {
       }
       return found;
     },
-    async deadLetters(): Promise<string[]> {
-      const { state } = await manager.streams.info(deadLetterStream);
-      const stored = await manager.streams.getMessage(deadLetterStream, { seq: state.last_seq });
-      return stored ? [stored.string()] : [];
-    },
   };
 }
 
