@@ -17,6 +17,7 @@ import {
 import { nameHttpSpan } from '#libs/telemetry/http-span.ts';
 import { tracingOn } from '#libs/telemetry/tracing-on.ts';
 import { httpLimits, limitPipelining, limitServer } from './http-limits.ts';
+import { lameDuck } from './lame-duck.ts';
 
 export type Health = { ready: boolean; detail: Record<string, string> };
 
@@ -43,6 +44,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   });
   limitServer(app.server, connectionsMax);
   limitPipelining(app);
+  const isStopping = lameDuck(app);
   if (tracingOn) {
     app.addHook('onRequest', async ({ method, routeOptions }) => nameHttpSpan(method, routeOptions.url));
   }
@@ -55,7 +57,10 @@ export function createHttp(options: HttpOptions): FastifyInstance {
 
   app.get('/livez', async () => ({ live: true }));
   app.get('/readyz', async (_request, reply) => {
-    const state = await health();
+    const { ready, detail } = await health();
+    const state = isStopping()
+      ? { ready: false, detail: { ...detail, process: 'stopping' } }
+      : { ready, detail };
     return reply.code(state.ready ? 200 : 503).send(state);
   });
   app.get('/metrics', async (_request, reply) => {

@@ -85,7 +85,7 @@ test('A gateway that is told to stop answers what it has taken in, and takes not
   const placing = Promise.all(protocols.map(place));
   await new Promise((resolve) => setTimeout(resolve, heldMs / 4));
   signalProcess(gateway, 'SIGTERM');
-  await new Promise((resolve) => setTimeout(resolve, heldMs / 4));
+  await new Promise((resolve) => setTimeout(resolve, heldMs / 2));
   expect([await isOk(`${url}/livez`), pidOf(part)]).toEqual([false, gateway.pid]);
   for (const { protocol, tookMs, order } of await placing) {
     expect(tookMs).toBeGreaterThanOrEqual(heldMs);
