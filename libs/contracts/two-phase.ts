@@ -124,6 +124,27 @@ export type Decision = (typeof decisions)[number];
 /** The answer to a participant that is in doubt. */
 export const inquiryAnswer = z.object({ transactionId, decision: z.enum(decisions) });
 
+const transactionsAskedMax = 200;
+
+/** Which of these a participant has committed, and of all others the newest that began before that one. */
+export const committedQuestion = z.strictObject({
+  of: z.array(transactionId).max(transactionsAskedMax),
+  beganBefore: transactionId,
+});
+export type CommittedQuestion = z.output<typeof committedQuestion>;
+
+export const committedAnswer = z.object({
+  items: z.array(
+    z.object({
+      transactionId,
+      orderIds: z.array(z.uuid()),
+      /** By an operator: it proves no decision. */
+      forced: z.boolean(),
+    }),
+  ),
+});
+export type CommittedBranch = z.output<typeof committedAnswer>['items'][number];
+
 /** What stands prepared in one database, waits for its decision, and keeps its rows locked. */
 export const inDoubtItem = z.object({
   gid: z.string(),

@@ -3,7 +3,7 @@ import { type Decision, inquiryAnswer, participantNames } from '#libs/contracts/
 import type { Injector } from '#libs/faults/injector.ts';
 import { createPool } from '#libs/postgres/pool.ts';
 import { createBranchEnds } from '#libs/step/branch-ends.ts';
-import { readPrepared } from '#libs/step/branches.ts';
+import { committedBranches, readPrepared } from '#libs/step/branches.ts';
 import { startInquiries } from '#libs/step/inquiries.ts';
 import type { OutboxPublisher } from '#libs/step/outbox-publisher.ts';
 import { createParticipant, type ParticipantOptions } from '#libs/step/participant.ts';
@@ -113,6 +113,7 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
         participant,
         ends,
         readPrepared: () => readPrepared(endPool),
+        readCommitted: (question) => committedBranches(endPool, question, now()),
         adminToken: ADMIN_TOKEN,
       });
     },

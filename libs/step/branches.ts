@@ -4,7 +4,7 @@
  * first, and bars it (the same barrier as the journal's). The primary key decides every race between the two.
  */
 import pg from 'pg';
-import type { InDoubtItem } from '#libs/contracts/two-phase.ts';
+import type { CommittedBranch, CommittedQuestion, InDoubtItem } from '#libs/contracts/two-phase.ts';
 import { statement } from '#libs/postgres/statement.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 
@@ -115,6 +115,31 @@ export async function readPrepared(pool: pg.Pool): Promise<PreparedRow[]> {
 
 /** The decision log keeps its rows for a day (services/coordinator/recovery.ts), and is compared with these. */
 const retentionMs = 26 * 60 * 60 * 1_000;
+
+/** Shorter than the decision log keeps its rows after their end: what is testified must still stand there. */
+const testifiedMs = 23 * 60 * 60 * 1_000;
+const testifiedMax = 500;
+
+/** What is committed here: of the transactions asked about, and of all others the newest in the order of their ids. */
+export async function committedBranches(
+  pool: pg.Pool,
+  { of, beganBefore }: CommittedQuestion,
+  now: Date,
+): Promise<CommittedBranch[]> {
+  const columns = `transaction_id as "transactionId", order_ids::text[] as "orderIds",
+    state = 'heuristic-commit' as forced`;
+  const { rows } = await pool.query<CommittedBranch>({
+    name: 'committed-branches',
+    text: `(select ${columns} from branches
+        where transaction_id < $2 and recorded_at > $3 and state in ('prepared', 'heuristic-commit')
+        order by transaction_id desc limit $4)
+      union
+      select ${columns} from branches
+        where transaction_id = any($1::uuid[]) and state in ('prepared', 'heuristic-commit')`,
+    values: [of, beganBefore, new Date(now.getTime() - testifiedMs), testifiedMax],
+  });
+  return rows;
+}
 
 /** Forgets rows that no late command and no checker asks for any more, in small portions. */
 export async function forgetBranches(pool: pg.Pool, now: Date, limit: number): Promise<void> {

@@ -2,6 +2,9 @@
 import { z } from 'zod';
 import { Problem } from '#libs/contracts/problems.ts';
 import {
+  type CommittedBranch,
+  type CommittedQuestion,
+  committedQuestion,
   decisions,
   endBody,
   gidOf,
@@ -28,11 +31,12 @@ export type ParticipantRoutesOptions = {
   participant: Participant;
   ends: BranchEnds;
   readPrepared(): Promise<PreparedRow[]>;
+  readCommitted(question: CommittedQuestion): Promise<CommittedBranch[]>;
   adminToken: string | undefined;
 };
 
 export function participantRoutes(app: FastifyInstance, options: ParticipantRoutesOptions): void {
-  const { service, participant, ends, readPrepared, adminToken } = options;
+  const { service, participant, ends, readPrepared, readCommitted, adminToken } = options;
   const limits = { bodyLimit: bodyBytesMax };
 
   app.post('/two-phase/perform', limits, async (request, reply) => {
@@ -68,6 +72,11 @@ export function participantRoutes(app: FastifyInstance, options: ParticipantRout
       ];
     });
     return { items };
+  });
+
+  /** Testimony for the coordinator: a branch is committed only when the log has decided so (decision 0025). */
+  app.post('/two-phase/committed', async (request): Promise<{ items: CommittedBranch[] }> => {
+    return { items: await readCommitted(parse(committedQuestion, request.body)) };
   });
 
   app.post('/two-phase/force', async (request) => {

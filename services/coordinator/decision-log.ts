@@ -9,7 +9,7 @@ import type pg from 'pg';
 import type { Order } from '#libs/contracts/orders.ts';
 import type { Decision } from '#libs/contracts/two-phase.ts';
 import { columns } from '#libs/postgres/statement.ts';
-import { gather } from '#libs/step/gather.ts';
+import { gathered } from './gathered.ts';
 import type { TransactionOrder } from './schema.ts';
 
 export type Begun = { transactionId: string; orders: TransactionOrder[]; beganAt: Date };
@@ -28,8 +28,6 @@ export type OpenTransaction = Begun & {
   decision: Decision | null;
   decidedAt: Date | null;
 };
-
-const batchMax = 200;
 
 export type DecisionLog = ReturnType<typeof createDecisionLog>;
 
@@ -189,23 +187,3 @@ const decideText = `
           body_hash = excluded.body_hash, answer = excluded.answer
       where answers.outcome = 'refused' and excluded.outcome = 'done')
   select transaction_id as "transactionId", decision from decided`;
-
-/** While one statement is on its way the next one gathers what comes. */
-function gathered<Item extends { transactionId: string }, Result>(
-  write: (items: Item[]) => Promise<Map<string, Result>>,
-): (item: Item) => Promise<Result | undefined> {
-  type Waiting = { item: Item; resolve(result: Result | undefined): void; reject(error: unknown): void };
-  const queue = gather<Waiting>({
-    batchMax,
-    keyOf: ({ item }) => item.transactionId,
-    async run(batch) {
-      try {
-        const results = await write(batch.map(({ item }) => item));
-        for (const { item, resolve } of batch) resolve(results.get(item.transactionId));
-      } catch (error) {
-        for (const { reject } of batch) reject(error);
-      }
-    },
-  });
-  return (item) => new Promise((resolve, reject) => queue.push([{ item, resolve, reject }]));
-}

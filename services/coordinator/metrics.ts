@@ -1,6 +1,6 @@
 /** What the coordinator tells beside what every process does: its transactions, its orders, its log. */
 import type pg from 'pg';
-import { Counter, Histogram } from 'prom-client';
+import { Counter, Gauge, Histogram } from 'prom-client';
 import type { FinishedAnswer } from '#libs/contracts/placing.ts';
 import { createLooks, type Looks } from '#libs/service/looks.ts';
 import { createRegistry, faultsFired, orderMetrics } from '#libs/service/metrics.ts';
@@ -29,6 +29,11 @@ export function createMetrics() {
       name: 'two_phase_recovered_total',
       help: 'Transactions that recovery finished',
       labelNames: ['decision'],
+      registers,
+    }),
+    lostDecisions: new Gauge({
+      name: 'two_phase_lost_decisions',
+      help: 'Transactions that a participant has committed and the decision log does not know',
       registers,
     }),
     faults: faultsFired(registry),

@@ -1,6 +1,9 @@
 /** The participants as the coordinator sees them: calls that are gathered per turn, and bounded in time. */
 import {
   beganAtOf,
+  type CommittedBranch,
+  type CommittedQuestion,
+  committedAnswer,
   type EndAnswer,
   type EndCommand,
   type ParticipantName,
@@ -18,12 +21,14 @@ const connectionsMax = 64;
 /** Above the participants' lock timeout, so that a lock that is not to be had is told and not guessed. */
 const voteMsMax = 7_000;
 const endMsMax = 5_000;
+const testifyMsMax = 3_000;
 
 export type ParticipantCalls = {
   perform(command: PerformCommand): Promise<PerformAnswer>;
   prepare(command: PrepareCommand): Promise<PrepareAnswer>;
   commit(command: EndCommand): Promise<EndAnswer>;
   abort(command: EndCommand): Promise<EndAnswer>;
+  committed(question: CommittedQuestion): Promise<CommittedBranch[]>;
 };
 export type Participants = Record<ParticipantName, ParticipantCalls>;
 
@@ -76,7 +81,22 @@ function callsOf(replicas: Replicas): ParticipantCalls {
     // A bar may wait in vain for a branch that is open in another replica: that one must hear it.
     commit: call('commit', endMsMax, 'always', hasFailed),
     abort: call('abort', endMsMax, 'always', hasFailed),
+    committed: (question) => askCommitted(replicas, question),
   };
 }
 
 const hasFailed = ({ state }: EndAnswer): boolean => state === 'failed';
+
+/** Of any replica: they share the database. */
+async function askCommitted(replicas: Replicas, question: CommittedQuestion): Promise<CommittedBranch[]> {
+  const { status, body } = await replicas.request({
+    method: 'POST',
+    path: '/two-phase/committed',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(question),
+    repeat: 'always',
+    withinMs: testifyMsMax,
+  });
+  if (status !== 200) throw new Error(`a participant answered ${status}: ${body}`);
+  return committedAnswer.parse(JSON.parse(body.toString())).items;
+}

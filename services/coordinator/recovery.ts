@@ -1,7 +1,7 @@
 /**
  * What became of transactions that nobody runs any more: at the start and every second. Decided ones are told
  * again until every participant has acknowledged; undecided ones are aborted, at once when they are of this
- * coordinator's last life, otherwise when they are past their time. Any number of coordinators may recover at
+ * coordinator's last life, otherwise when they are past their time, unless the log has lost decisions. Any number of coordinators may recover at
  * once: the log lets one decision stand, and telling it twice does no harm.
  */
 import {
@@ -14,6 +14,7 @@ import { repeat } from '#libs/step/repeat.ts';
 import { belowTransaction, retraceTransaction, traceTransaction } from '#libs/telemetry/transaction-trace.ts';
 import type { DecisionLog, OpenTransaction } from './decision-log.ts';
 import type { Participants } from './participants.ts';
+import type { Testimony } from './testimony.ts';
 
 const everyMs = 1_000;
 /** Younger ones are told by whoever runs them. */
@@ -33,6 +34,8 @@ export type RecoveryOptions = {
   participants: Participants;
   running: ReadonlySet<string>;
   coordinator: string;
+  /** Whether what nobody has decided may be presumed aborted. */
+  allowsAbort: Testimony['allowsAbort'];
   onRecovered(decision: Decision): void;
   onTrouble(error: unknown, what: string): void;
   /** Injected by tests. */
@@ -42,7 +45,7 @@ export type RecoveryOptions = {
 export type Recovery = ReturnType<typeof createRecovery>;
 
 export function createRecovery(options: RecoveryOptions) {
-  const { log, participants, running, coordinator, onRecovered, onTrouble } = options;
+  const { log, participants, running, coordinator, allowsAbort, onRecovered, onTrouble } = options;
   const { retrace = retraceTransaction } = options;
   const startedAt = Date.now();
   /** Whose spans have been told again: the participants may have to be told several times. */
@@ -62,7 +65,7 @@ export function createRecovery(options: RecoveryOptions) {
     const row = (await log.read([transactionId])).get(transactionId);
     if (row?.decision) return row.decision;
     const found = row ?? unknownTransaction(transactionId);
-    if (!isAbandoned(found)) return undefined;
+    if (!isAbandoned(found) || !(await allowsAbort(transactionId))) return undefined;
     return log.decide({ ...found, participants: participantNames, decision: 'abort', answers: [] });
   }
 

@@ -1,6 +1,6 @@
 /** Starts the coordinator. It needs its own database and the participants, and no broker. */
 import { hostname } from 'node:os';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import type { TwoPhaseMode } from '#libs/contracts/orders.ts';
 import type { Menu, MenuAnswer } from '#libs/contracts/pricing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
@@ -27,6 +27,7 @@ import { finishedOrder } from './place-orders.ts';
 import { createQueues } from './queues.ts';
 import { createRecovery } from './recovery.ts';
 import { routes } from './routes.ts';
+import { createTestimony, type Lost } from './testimony.ts';
 import type { Ended, TransactionTools } from './transaction.ts';
 
 const menuFreshMsMax = 10_000;
@@ -80,11 +81,21 @@ export async function startCoordinator(): Promise<void> {
     onTrouble,
   };
   const queues = createQueues({ tools, transactionsMax: config.TRANSACTIONS_MAX, answerOf });
+  const testimony = createTestimony({
+    log: decisions,
+    participants,
+    onTrouble,
+    onLost(lost) {
+      metrics.lostDecisions.set(lost.size);
+      tellLost(log, lost);
+    },
+  });
   const recovery = createRecovery({
     log: decisions,
     participants,
     running,
     coordinator: name,
+    allowsAbort: testimony.allowsAbort,
     onTrouble,
     onRecovered: (decision) => metrics.recovered.inc({ decision }),
   });
@@ -96,7 +107,7 @@ export async function startCoordinator(): Promise<void> {
         () => 'up',
         (error: Error) => `down: ${error.message}`,
       );
-      return { ready: database === 'up', detail: { database } };
+      return { ready: database === 'up', detail: { database, decisionLog: testimony.detail() } };
     },
     metrics: metrics.looks.metrics,
   });
@@ -121,10 +132,23 @@ export async function startCoordinator(): Promise<void> {
     () => app.close(),
     () => aftermath.settled(aftermathMsMax),
     () => recovery.stop(),
+    () => testimony.stop(),
     () => close(),
     () => unsynced.end(),
     () => synced.end(),
   ]);
+}
+
+const toldMax = 20;
+
+function tellLost(log: Logger, lost: Lost): void {
+  const transactions = [...lost.values()].slice(0, toldMax);
+  if (lost.size === 0) log.warn('the decision log has everything again that participants have committed');
+  else
+    log.error(
+      { lost: lost.size, transactions },
+      'the decision log has lost decisions: see docs/operations.md',
+    );
 }
 
 /** What an order is answered with, kept beside the decision. */

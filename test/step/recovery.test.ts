@@ -72,6 +72,7 @@ function recover(): void {
     participants: Object.fromEntries(participantNames.map((name) => [name, calls(name)])) as Participants,
     running: new Set(),
     coordinator: ours ?? '',
+    allowsAbort: async () => true,
     onRecovered: () => {},
     onTrouble: (error) => {
       throw error;
