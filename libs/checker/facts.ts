@@ -24,8 +24,17 @@ export type OrderFact = {
   orderId: string;
   status: OrderStatus;
   protocol: Protocol;
+  customerId: string;
+  city: string;
   total: number;
   items: Items;
+  traceId: string;
+  /** Of the body that came with an Idempotency-Key; null without one. */
+  bodyHash: string | null;
+  carriesFaults: boolean;
+  /** How the journal says that it was placed, which bars it from being placed again; looked up under a key only. */
+  placed: string | null;
+  createdAt: Date;
   ended: boolean;
   lateMs: number;
   /** Since it was placed. */
@@ -67,9 +76,13 @@ export type AuditUrls = Record<ServiceName, string> & { coordinator?: string | u
 
 export const publishGraceMs = 15_000;
 
-const orderFacts = `select order_id as "orderId", status, protocol, total, items, ended_at is not null as ended,
+const orderFacts = `select order_id as "orderId", status, protocol, customer_id as "customerId", city, total, items,
+  substr(traceparent, 4, 32) as "traceId", body_hash as "bodyHash", faults is not null as "carriesFaults",
+  case when body_hash is not null then (
+    select outcome from journal j where j.order_id = o.order_id and j.step = 'order.place' and j.direction = 'do')
+  end as placed, created_at as "createdAt", ended_at is not null as ended,
   (extract(epoch from now() - deadline) * 1000)::bigint as "lateMs",
-  (extract(epoch from now() - created_at) * 1000)::bigint as "ageMs" from orders`;
+  (extract(epoch from now() - created_at) * 1000)::bigint as "ageMs" from orders o`;
 /** All events of a message are of one transaction: who looks for that needs only the first. */
 const outboxFacts = `select message_id as "messageId", published_at is not null as published, "ageMs",
     case when published_at is null and "ageMs" > ${publishGraceMs} then body::json -> 0 ->> 'subject' end as "orderId"

@@ -4,6 +4,7 @@ import type { Items } from '#libs/contracts/orders.ts';
 import { eventAgeMsMax } from '#libs/nats/streams.ts';
 import { type Facts, type OrderFact, publishGraceMs } from './facts.ts';
 import { ordersCommittedLately, ordersInFlight } from './in-flight.ts';
+import { onePerKey } from './keys.ts';
 import { noneStays, oneOutcome } from './two-phase.ts';
 
 export type Violation = { orderId: string | null; detail: string };
@@ -38,6 +39,7 @@ export const rules: readonly Rule[] = [
   { id: 'I7', title: 'No undo without its barrier, no step after its undo', check: barred },
   { id: 'I8', title: '2PC: one outcome everywhere, equal to the decision log', check: oneOutcome },
   { id: 'I9', title: 'No prepared transaction outlives its limit', check: noneStays },
+  { id: 'I10', title: 'One Idempotency-Key is one order and one answer', check: onePerKey },
   { id: 'I11', title: 'A 2xx answer is durable', check: durable },
   { id: 'I12', title: 'Every order comes to its end', check: ends },
 ];

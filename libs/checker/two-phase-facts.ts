@@ -11,6 +11,7 @@
  * per database, which at 100,000 transactions costs a tenth of what as many rows would.
  */
 import type pg from 'pg';
+import type { Order } from '#libs/contracts/orders.ts';
 import { type Decision, type ParticipantName, participantNames } from '#libs/contracts/two-phase.ts';
 
 export type TransactionFact = {
@@ -25,7 +26,17 @@ export type TransactionFact = {
   /** When the participants' snapshots were taken, this commit had ended, or had been decided for too long. */
   due: boolean;
 };
-export type AnswerFact = { orderId: string; transactionId: string; outcome: 'done' | 'refused' };
+export type AnswerFact = {
+  orderId: string;
+  transactionId: string;
+  outcome: 'done' | 'refused';
+  bodyHash: string | null;
+  /** What is told again under the key; null where there is none, and so nobody who could ask. */
+  answer: Pick<
+    Order,
+    'protocol' | 'customerId' | 'city' | 'items' | 'total' | 'traceId' | 'createdAt'
+  > | null;
+};
 export type BranchFact = { state: string; orderIds: readonly string[]; ageMs: number };
 export type BranchFacts = {
   /** Transactions whose branch is committed here, by whomever. */
@@ -81,7 +92,8 @@ export async function readLog(
       ${age('ended_at')} as "endedAgeMs", ${age('coalesce(decided_at, began_at)')} as "decidedAgeMs"
     from transactions`);
   const answers = await coordinator<AnswerFact>(
-    'select order_id as "orderId", transaction_id as "transactionId", outcome from answers',
+    `select order_id as "orderId", transaction_id as "transactionId", outcome, body_hash as "bodyHash",
+       case when body_hash is not null then answer end as answer from answers`,
   );
   const transactions = rows.map((row): [string, TransactionFact] => {
     const { transactionId, participants, orderIds } = row;

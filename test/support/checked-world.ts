@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Facts, OrderFact } from '#libs/checker/facts.ts';
 import { type CheckOptions, rules } from '#libs/checker/rules.ts';
-import type { BranchFact, TransactionFact } from '#libs/checker/two-phase-facts.ts';
+import type { AnswerFact, BranchFact, TransactionFact } from '#libs/checker/two-phase-facts.ts';
 import { type ParticipantName, participantNames } from '#libs/contracts/two-phase.ts';
 
 /** One order that 2PC has dispatched, everywhere; each test spoils one thing. */
@@ -13,7 +13,8 @@ export function world() {
   const customerId = 'customer-0001';
   const order: OrderFact = {
     ...{ orderId, status: 'DISPATCHED', protocol: '2pc', total: 500, items },
-    ...{ ended: true, lateMs: -1, ageMs: 1_000 },
+    ...{ customerId, city: 'pune', traceId: '0af7651916cd43dd8448eb211c80319c', createdAt: new Date(0) },
+    ...{ bodyHash: null, carriesFaults: false, placed: null, ended: true, lateMs: -1, ageMs: 1_000 },
   };
   const transaction: TransactionFact = {
     ...{ transactionId, decision: 'commit', orderIds: [orderId], participants: participantNames },
@@ -27,7 +28,7 @@ export function world() {
   ) as Record<ParticipantName, { committed: Set<string>; odd: Map<string, BranchFact> }>;
   const log = {
     transactions: new Map([[transactionId, transaction]]),
-    answers: [{ orderId, transactionId, outcome: 'done' as 'done' | 'refused' }],
+    answers: [{ orderId, transactionId, outcome: 'done', bodyHash: null, answer: null } as AnswerFact],
   };
   const facts: Facts = {
     orders: new Map([[orderId, order]]),

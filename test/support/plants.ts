@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import type { CheckOptions } from '#libs/checker/rules.ts';
 import type { Bus } from './bus.ts';
+import { plantsOfKeys } from './key-plants.ts';
 import { plantsOfTwoPhase } from './two-phase-plants.ts';
 import { write } from './write.ts';
 
@@ -23,13 +24,18 @@ export type Plant = {
 let kept: pg.QueryResultRow | undefined;
 const strayId = randomUUID();
 
-/** `good` and `bad` are orders of the saga, `agreed` is one of two-phase commit that stands. */
-export const plantsFor = (
-  good: () => string,
-  bad: () => string,
-  agreed: () => string,
-  bus: () => Bus,
-): Plant[] => [
+export type Planted = {
+  /** An order of the saga that stands, and one that was undone. */
+  good: () => string;
+  bad: () => string;
+  /** One of two-phase commit that stands. */
+  agreed: () => string;
+  /** The same under an Idempotency-Key. */
+  keyed: () => string;
+  keyedAgreed: () => string;
+};
+
+export const plantsFor = ({ good, bad, agreed, keyed, keyedAgreed }: Planted, bus: () => Bus): Plant[] => [
   {
     rule: 'I1',
     name: 'money that vanished from a wallet',
@@ -160,6 +166,7 @@ export const plantsFor = (
       ]),
   },
   ...plantsOfTwoPhase(good, agreed, strayId),
+  ...plantsOfKeys(keyed, keyedAgreed),
   {
     rule: 'I11',
     name: 'an accepted order that is gone',

@@ -151,7 +151,8 @@ describe('When a client was told an outcome', () => {
   test('then one of a transaction that nobody knows is found at once', () => {
     const { facts, log } = world();
     const orderId = randomUUID();
-    log.answers.push({ orderId, transactionId: randomUUID(), outcome: 'done' });
+    const told = { outcome: 'done', bodyHash: null, answer: null } as const;
+    log.answers.push({ orderId, transactionId: randomUUID(), ...told });
     expect(of(facts, 'I8', live)).toMatchObject([
       { orderId, detail: expect.stringContaining('is not there') },
     ]);
