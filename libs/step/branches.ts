@@ -5,6 +5,7 @@
  */
 import pg from 'pg';
 import type { CommittedBranch, CommittedQuestion, InDoubtItem } from '#libs/contracts/two-phase.ts';
+import { ask } from '#libs/postgres/ask.ts';
 import { statement } from '#libs/postgres/statement.ts';
 import type { Tx } from '#libs/postgres/transaction.ts';
 
@@ -22,7 +23,7 @@ export const enterBranch = (tx: Tx, transactionId: string, orderIds: readonly st
  * doubt until it is told to abort, which is slower and no less right.
  */
 export async function barBranches(pool: pg.Pool, transactionIds: readonly string[], at: Date): Promise<void> {
-  await pool.query({
+  await ask(pool, {
     name: 'bar-branches',
     text: `with unsynced as (select set_config('synchronous_commit', 'off', true))
       insert into branches (transaction_id, state, order_ids, recorded_at)
@@ -59,13 +60,21 @@ const undefinedObject = '42704';
 
 /** False: no such prepared transaction (any more). */
 export async function endPrepared(pool: pg.Pool, verb: 'commit' | 'rollback', gid: string): Promise<boolean> {
+  // Most branches that are aborted were never prepared; a commit mostly finds its own.
+  if (verb === 'rollback' && !(await isPrepared(pool, gid))) return false;
   try {
-    await pool.query(`${verb} prepared ${pg.escapeLiteral(gid)}`);
+    await ask(pool, `${verb} prepared ${pg.escapeLiteral(gid)}`);
     return true;
   } catch (error) {
     if ((error as { code?: string }).code === undefinedObject) return false;
     throw error;
   }
+}
+
+async function isPrepared(pool: pg.Pool, gid: string): Promise<boolean> {
+  const text = 'select from pg_prepared_xacts where gid = $1';
+  const { rowCount } = await pool.query({ name: 'is-prepared', text, values: [gid] });
+  return rowCount === 1;
 }
 
 /** Gids of this database that have stood prepared for longer than that. */

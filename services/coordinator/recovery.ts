@@ -24,6 +24,8 @@ const undecidedMsMax = 20_000;
 /** Since its decision: above what a living coordinator may wait for until it has told it, and its spans are sent. */
 const leaseMs = 15_000;
 const transactionsMax = 200;
+/** Few, so that what recovery tells a participant never stands in the way of the transactions under way. */
+const finishedAtOnceMax = 16;
 const forgetEveryTicks = 60;
 const forgetMax = 2_000;
 /** Shorter than the participants keep their side of it. */
@@ -50,8 +52,8 @@ export function createRecovery(options: RecoveryOptions) {
   const startedAt = Date.now();
   /** Whose spans have been told again: the participants may have to be told several times. */
   const retold = new Set<string>();
-  /** What every participant has acknowledged, and another coordinator is left to end. */
-  const acknowledged = new Set<string>();
+  /** Who has acknowledged which end: that another one does not answer is no reason to tell them again. */
+  const acknowledged = new Map<string, Set<ParticipantName>>();
 
   /** Not by a living coordinator: either it was ours, in our last life, or its time is over. */
   const isAbandoned = ({ transactionId, beganAt, coordinator: owner }: OpenTransaction): boolean => {
@@ -84,38 +86,53 @@ export function createRecovery(options: RecoveryOptions) {
   async function finish(found: OpenTransaction): Promise<void> {
     const { transactionId } = found;
     const spans = spansOf(found);
-    if (spans === 'theirs' && acknowledged.has(transactionId)) return;
     const decision = found.decision ?? (await decisionOf(transactionId));
     if (!decision) return;
-    const name = `recover: ${decision}`;
-    const asked = found.participants.length > 0 ? found.participants : participantNames;
-    const attributes = { 'two_phase.transaction_id': transactionId };
+    const asked = (
+      found.participants.length > 0 ? found.participants : participantNames
+    ) as ParticipantName[];
     if (spans === 'lost') {
       retold.add(transactionId);
-      retrace(found.orders, asked as ParticipantName[], attributes, found.beganAt);
+      retrace(found.orders, asked, { 'two_phase.transaction_id': transactionId }, found.beganAt);
     }
-    const trace = traceTransaction(name, belowTransaction(found.orders), attributes);
-    const told = await Promise.all(
-      asked.map(async (participant) => {
+    const heard = acknowledged.get(transactionId) ?? new Set();
+    acknowledged.set(transactionId, heard);
+    const left = asked.filter((participant) => !heard.has(participant));
+    if (left.length > 0) await tell(found, decision, left, heard);
+    // Ended by us, nobody would tell the spans of one that has died meanwhile.
+    if (heard.size < asked.length || spans === 'theirs') return;
+    await log.end({ transactionId });
+    onRecovered(decision);
+  }
+
+  /** Adds who acknowledges to those who have heard. */
+  async function tell(
+    { transactionId, orders }: OpenTransaction,
+    decision: Decision,
+    left: readonly ParticipantName[],
+    heard: Set<ParticipantName>,
+  ): Promise<void> {
+    const attributes = { 'two_phase.transaction_id': transactionId };
+    const trace = traceTransaction(`recover: ${decision}`, belowTransaction(orders), attributes);
+    await Promise.all(
+      left.map(async (participant) => {
         const phase = trace.phase(`${decision} ${participant}`, 'call');
-        const answer = await participants[participant as ParticipantName]
+        const answer = await participants[participant]
           [decision]({ transactionId })
           .catch((error: Error) => ({ state: 'failed' as const, failure: error.message }));
         phase.end({ 'two_phase.state': answer.state }, answer.failure);
+        if (answer.state !== 'failed') heard.add(participant);
         if (answer.state === 'contradicts') {
           onTrouble({ transactionId, participant, decision }, 'an operator ended this branch the other way');
         }
-        return answer.state;
       }),
     );
     trace.end();
-    if (told.includes('failed')) return;
-    acknowledged.add(transactionId);
-    // Ended by us, nobody would tell the spans of one that has died meanwhile.
-    if (spans === 'theirs') return;
     await trace.sent;
-    await log.end({ transactionId });
-    onRecovered(decision);
+  }
+
+  async function finishAll(left: OpenTransaction[]): Promise<void> {
+    for (let found = left.shift(); found !== undefined; found = left.shift()) await finish(found);
   }
 
   let tick = 0;
@@ -128,9 +145,10 @@ export function createRecovery(options: RecoveryOptions) {
       const open = await log.open(before, transactionsMax);
       const ids = new Set(open.map(({ transactionId }) => transactionId));
       for (const noted of [retold, acknowledged]) {
-        for (const id of noted) if (!ids.has(id)) noted.delete(id);
+        for (const id of noted.keys()) if (!ids.has(id)) noted.delete(id);
       }
-      await Promise.all(open.filter(({ transactionId }) => !running.has(transactionId)).map(finish));
+      const left = open.filter(({ transactionId }) => !running.has(transactionId));
+      await Promise.all(Array.from({ length: finishedAtOnceMax }, () => finishAll(left)));
       tick += 1;
       if (tick % forgetEveryTicks === 0) await log.forget(new Date(now - retentionMs), forgetMax);
     },

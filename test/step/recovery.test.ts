@@ -18,6 +18,10 @@ let pool: pg.Pool;
 let recovery: Recovery | undefined;
 let retold: string[];
 let told: string[];
+/** Does not answer. */
+let silent: ParticipantName | undefined;
+/** Of ends that are being told to one participant. */
+let atOnce: { now: number; most: number };
 
 beforeAll(async () => {
   const database = `recovery_${randomUUID().slice(0, 8)}`;
@@ -33,7 +37,7 @@ afterAll(() => pool.end());
 
 beforeEach(async () => {
   await pool.query('truncate transactions');
-  [retold, told] = [[], []];
+  [retold, told, silent, atOnce] = [[], [], undefined, { now: 0, most: 0 }];
 });
 afterEach(() => recovery?.stop());
 
@@ -59,7 +63,13 @@ async function leave(coordinator: string, agoMs: number, spanId: string | undefi
 
 const calls = (name: ParticipantName) => {
   const end = async ({ transactionId }: { transactionId: string }) => {
-    if (name === 'order') told.push(transactionId);
+    if (name === silent) throw new Error('no answer');
+    if (name !== 'order') return { transactionId, state: 'ended' as const };
+    told.push(transactionId);
+    atOnce.now += 1;
+    atOnce.most = Math.max(atOnce.now, atOnce.most);
+    await new Promise((resolve) => setImmediate(resolve));
+    atOnce.now -= 1;
     return { transactionId, state: 'ended' as const };
   };
   return { commit: end, abort: end } as unknown as Participants[ParticipantName];
@@ -129,4 +139,25 @@ test('What a coordinator committed in its last life it tells again at once, span
   recover();
   await ended(id);
   expect([told, retold]).toEqual([[id], [id]]);
+});
+
+test('When one participant does not answer, then it alone is told again, and the end waits for it', async () => {
+  silent = 'payment';
+  const id = await leave(ours ?? '', seenMs);
+  recover();
+  await eventually('it is told', () => told.length > 0);
+  await new Promise((resolve) => setTimeout(resolve, seenMs));
+  expect([told, await endedOf(id)]).toEqual([[id], false]);
+  silent = undefined;
+  await ended(id);
+  expect(told).toEqual([id]);
+});
+
+test('What a storm has left is told a few at a time: transactions under way come between', async () => {
+  const ids = await Promise.all(Array.from({ length: 60 }, () => leave(ours ?? '', seenMs)));
+  recover();
+  await Promise.all(ids.map(ended));
+  expect(told.sort()).toEqual(ids.sort());
+  expect(atOnce.most).toBeGreaterThan(1);
+  expect(atOnce.most).toBeLessThanOrEqual(16);
 });
