@@ -14,6 +14,13 @@ export type NatsOptions = {
 };
 
 const pingEveryMs = 2_000;
+/** Of a cluster: a node that stands still keeps its connections open; after three pings without an answer, the next node. */
+const pingsUnansweredMax = 3;
+/**
+ * Of a broker alone there is no next one, and a new connection to the one that stands still only loses what the old one
+ * has asked it for: those messages would come an ack wait later. Bounded, because a machine that is gone says no word.
+ */
+const pingsUnansweredAloneMax = 6;
 
 export async function connectNats(options: NatsOptions): Promise<NatsConnection> {
   const connection = await connect({
@@ -23,10 +30,11 @@ export async function connectNats(options: NatsOptions): Promise<NatsConnection>
     reconnectTimeWait: 250,
     reconnectJitter: 100,
     waitOnFirstConnect: true,
-    // A node that stands still keeps its connections open: after three pings without an answer, the next node.
     pingInterval: pingEveryMs,
-    maxPingOut: 2,
+    // The client gives up with the next ping.
+    maxPingOut: pingsUnansweredAloneMax - 1,
   });
+  void leaveStillNodes(connection);
   if (!options.unsafe) {
     const flaw = await durabilityFlaw(connection.info?.version ?? '0', options.monitorUrl);
     if (flaw) {
@@ -35,4 +43,12 @@ export async function connectNats(options: NatsOptions): Promise<NatsConnection>
     }
   }
   return connection;
+}
+
+/** Ends with the connection. */
+async function leaveStillNodes(connection: NatsConnection): Promise<void> {
+  for await (const status of connection.status()) {
+    const isStill = status.type === 'ping' && status.pendingPings >= pingsUnansweredMax;
+    if (isStill && connection.info?.cluster !== undefined) await connection.reconnect();
+  }
 }

@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { createInjectorFor } from '#libs/faults/start.ts';
 import { connectNats } from '#libs/nats/connect.ts';
 import { consume } from '#libs/nats/consume.ts';
+import { brokerState } from '#libs/nats/health.ts';
 import { lookingAt } from '#libs/nats/looking.ts';
 import { createPublisher } from '#libs/nats/publish.ts';
 import { migrate } from '#libs/postgres/migrate.ts';
@@ -203,12 +204,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
         () => 'up',
         (error: Error) => `down: ${error.message}`,
       );
-      const broker = connection.isClosed()
-        ? 'closed'
-        : await connection.rtt().then(
-            () => 'up',
-            () => 'down',
-          );
+      const broker = await brokerState(connection);
       const ready = database === 'up' && broker === 'up';
       return { ready, detail: { database, broker, ...watch.detail() } };
     },

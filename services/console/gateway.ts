@@ -2,6 +2,7 @@
 import type { NatsConnection } from '@nats-io/transport-node';
 import { pino } from 'pino';
 import { connectNats } from '#libs/nats/connect.ts';
+import { brokerState } from '#libs/nats/health.ts';
 import { readConfig } from '#libs/service/config.ts';
 import { createHttp, type FastifyInstance } from '#libs/service/http.ts';
 import { createLooks } from '#libs/service/looks.ts';
@@ -38,12 +39,7 @@ export async function startGateway(): Promise<void> {
   const app = createHttp({
     logger: log,
     async health() {
-      const broker = connection.isClosed()
-        ? 'closed'
-        : await connection.rtt().then(
-            () => 'up',
-            () => 'down',
-          );
+      const broker = await brokerState(connection);
       const { usable, services } = await upstreams.ready();
       return { ready: broker === 'up' && usable, detail: { broker, ...services } };
     },
