@@ -1,7 +1,8 @@
 /**
  * Keeps what provision.ts makes: a stream or consumer that is gone is made again, and a consumer that stands beyond
  * the end of its stream, because the stream was rolled back, begins anew at its start. No service may do that; each
- * one's journal recognises what it has handled. The launcher runs it, and so does a container of its own:
+ * one's journal recognises what it has handled. It also takes old hits out of the bucket of faults (fault-hits.ts).
+ * The launcher runs it, and so does a container of its own:
  * `node infra/nats/keeper.ts` reads what provision.ts reads, and SERVICE_PORT for /readyz and /metrics.
  */
 import { createServer } from 'node:http';
@@ -11,9 +12,12 @@ import { readNatsUrl } from '#libs/nats/address.ts';
 import { consumerFault, consumerMissing } from '#libs/nats/looking.ts';
 import { eventStream, faultStreamConfig, streams } from '#libs/nats/streams.ts';
 import { repeat } from '#libs/step/repeat.ts';
+import { forgetHits } from './fault-hits.ts';
 import { ensureAll, type ProvisionOptions, readConsumers, readEnvironment } from './provision.ts';
 
 const lookEveryMs = 2_000;
+/** Ten minutes. */
+const forgetEveryLooks = 300;
 const answerWithinMs = 3_000;
 /** Without a look that succeeded in so long it is not ready. */
 const blindMsMax = 15_000;
@@ -26,8 +30,11 @@ export type Keeper = {
   stop(): Promise<void>;
 };
 
+export type KeeperOptions = ProvisionOptions & { now?(): Date };
+
 /** Goes on for ever, whatever becomes of the broker. `say` hears of every repair. */
-export async function keepBroker({ url, replicas, say = () => {} }: ProvisionOptions): Promise<Keeper> {
+export async function keepBroker(options: KeeperOptions): Promise<Keeper> {
+  const { url, replicas, say = () => {}, now = () => new Date() } = options;
   const connection = await connect({
     ...readNatsUrl(url),
     name: 'keeper',
@@ -73,7 +80,17 @@ export async function keepBroker({ url, replicas, say = () => {} }: ProvisionOpt
     for await (const { type } of connection.status()) if (type === 'reconnect') void lookNext();
   };
   void listen();
-  const looking = repeat({ pauseMs: lookEveryMs, work: lookNext, onTrouble: () => {} });
+  let looked = 0;
+  const looking = repeat({
+    pauseMs: lookEveryMs,
+    async work() {
+      await lookNext();
+      if (looked % forgetEveryLooks === 0) await forgetHits(manager, now());
+      looked += 1;
+    },
+    // A broker that is away, or has no bucket: the looks say so.
+    onTrouble: () => {},
+  });
 
   return {
     repairs: () => repairs,

@@ -87,7 +87,9 @@ export const eventsHeaders = z.object({
     .string()
     .regex(/^(\d{1,15}-\d{1,4})?$/, 'expected a sequence and a place, such as 41-0')
     .optional()
-    .describe('goes on after that event instead of with the next one'),
+    .describe(
+      'goes on after that event instead of with the next one; with the next one all the same when the stream has lost that event since, and ends before it',
+    ),
 });
 
 export const traceParams = z.object({

@@ -3,6 +3,7 @@
  * is the constant `noFaults`, and asking costs one property read.
  */
 import { constants } from 'node:os';
+import { carriedHitsPrefix } from '#libs/nats/streams.ts';
 import type { FaultBucket } from './bucket.ts';
 import { type Fault, type FaultSubject, inScope } from './fault.ts';
 import { createHangs, type Hangs } from './hangs.ts';
@@ -121,7 +122,7 @@ export async function createInjector(
    */
   const countCarried: Count = async (point, { orderId }, { do: action, times }) => {
     if (action !== 'crash' && action !== 'hang') return true;
-    return (await bucket.count(`carried_${orderId}_${point.replaceAll('.', '_')}`, 1, times)) > 0;
+    return (await bucket.count(`${carriedHitsPrefix}${orderId}_${point.replaceAll('.', '_')}`, 1, times)) > 0;
   };
 
   return {

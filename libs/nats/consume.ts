@@ -1,23 +1,27 @@
 /**
  * A durable pull consumer that hands every message to one function and starts again whatever happens to the
- * broker. Two bounds: how much is worked on (`isFull`), and how much is open in all (`max_ack_pending`). The
- * consumer itself is provisioned (infra/nats/provision.ts): a service may only read it.
+ * broker. Two bounds: how much is worked on (`isFull`), and how much is open in all (`max_ack_pending`). What has come
+ * and finds no room is held, alive for the broker, and nothing more is asked for: left in the client's buffer it would
+ * come again after the ack wait, and again. The consumer itself is provisioned (infra/nats/provision.ts): a service
+ * may only read it.
  */
 import { type Consumer, type ConsumerMessages, type JsMsg, jetstream } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { missing, provisioned } from './provisioned.ts';
 import { ackWaitMs, eventStream } from './streams.ts';
 
-/** Fetched ahead of the work. */
-const messagesAheadMax = 512;
+/** Fetched ahead of the work, and held when there is no room for it. */
+export const messagesAheadMax = 512;
 /** After two that do not come the consumer asks again, perhaps another node: its leader may have gone. */
 const heartbeatMs = 1_000;
+/** Below it the client asks for no more either: so many requests may stand at the broker, and not one for each message. */
+const requestMessagesMin = messagesAheadMax / 4;
 /**
  * How long a request for messages stands, at least twice the heartbeat. Short, because requests of a connection that
  * was lost with the broker still up go on taking messages until then: it cannot see through the border of accounts
  * that nobody hears them. What they took comes again after the ack wait.
  */
-const requestMs = 2_500;
+export const requestMs = 2_500;
 const fullPauseMs = 5;
 const restartPauseMs = 500;
 /** Of a broker that is away at the very moment of a stop. */
@@ -47,12 +51,26 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
   let stopping = false;
   const { promise: stopped, resolve: endPause } = Promise.withResolvers<void>();
   let messages: ConsumerMessages | undefined;
+  /** In hand, but there is no room for them yet. */
+  const held: JsMsg[] = [];
+  let handingOver: Promise<void> = Promise.resolve();
 
   const inHand = new Set<JsMsg>();
   const heartbeat = setInterval(() => {
     // Tells the broker that a message in hand is alive, however long its batch takes.
     for (const message of inHand) message.working();
   }, ackWaitMs / 3);
+
+  const hand = (message: JsMsg) => void onMessage(message).then(() => inHand.delete(message));
+  const handOverHeld = async () => {
+    if (messages) setAsking(messages, false);
+    for (let next = held[0]; next; next = held[0]) {
+      while (options.isFull() && !stopping) await pause(fullPauseMs);
+      held.shift();
+      hand(next);
+    }
+    if (messages && !stopping) setAsking(messages, true);
+  };
 
   const readFrom = async (found: Consumer) => {
     messages = await found.consume({
@@ -65,12 +83,13 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
       bind: true,
     });
     void tellDeletion(messages, options.onDeleted);
+    if (held.length > 0) setAsking(messages, false);
     // `stop` found nothing to close when it came before this.
     if (stopping) await messages.close();
     for await (const message of messages) {
       inHand.add(message);
-      void onMessage(message).then(() => inHand.delete(message));
-      while (options.isFull() && !stopping) await pause(fullPauseMs);
+      if (held.length === 0 && !options.isFull()) hand(message);
+      else if (held.push(message) === 1) handingOver = handOverHeld();
     }
   };
 
@@ -94,6 +113,7 @@ export async function consume(options: ConsumeOptions): Promise<Consuming> {
       endPause();
       if (messages) await drain(messages);
       await running;
+      await handingOver;
       clearInterval(heartbeat);
     },
   };
@@ -104,11 +124,27 @@ async function tellDeletion(messages: ConsumerMessages, onDeleted: (() => void) 
 }
 
 /**
+ * Whether the client asks for more as messages come. It would at once for every one that it has handed over, and knows
+ * no pause; what its type does not show is how it asks.
+ */
+function setAsking(messages: ConsumerMessages, isAsking: boolean): void {
+  type Request = { batch: number };
+  const asking = messages as unknown as { pull(request: Request): void; pullOptions(): Request };
+  if (!isAsking) asking.pull = () => {};
+  else {
+    Reflect.deleteProperty(asking, 'pull');
+    const request = asking.pullOptions();
+    if (request.batch >= requestMessagesMin) asking.pull(request);
+  }
+}
+
+/**
  * Takes in what the broker has sent already and asks for no more. `close` of the client leaves that unread, and it
  * comes again after the ack wait only: seconds in which its orders stand still. The client drains a subscription,
  * but does not show the one of a consumer.
  */
 async function drain(messages: ConsumerMessages): Promise<void> {
+  setAsking(messages, false);
   const { sub } = messages as unknown as { sub?: { isClosed(): boolean; drain(): Promise<void> } };
   if (sub && !sub.isClosed()) await Promise.race([sub.drain(), pause(drainMsMax)]);
   await messages.close();

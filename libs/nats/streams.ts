@@ -9,6 +9,8 @@ export const eventStream = 'EVENTS';
 export const deadLetterStream = 'DEAD_LETTERS';
 export const faultBucket = 'faults';
 export const faultStream = `KV_${faultBucket}`;
+/** Of the keys that count what an order carries, for one order and point each. The keeper takes them out. */
+export const carriedHitsPrefix = 'carried_';
 export const activeFaultsSubject = `$KV.${faultBucket}.active`;
 /** Where the faults are said again once they are stored: a write that was refused is never heard. */
 export const faultsSubject = 'faults.active';

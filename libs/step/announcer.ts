@@ -14,8 +14,13 @@ const tickMs = 1_000;
 const lettersMax = 50;
 const forgetEveryTicks = 600;
 const forgetRowsMax = 1_000;
-/** Below the broker's 1 MB, however many bytes a character takes. */
+/** Below the broker's 1 MB, however many bytes a character takes, and the headers with it. */
 const bodyCharsMax = 300_000;
+/** Of what came with the message. The whole of it is in the letter. */
+const headerBytesMax = 32_000;
+const messageIdCharsMax = 1_000;
+/** Before all ids. */
+const firstId = '00000000-0000-0000-0000-000000000000';
 
 type Letter = {
   id: string;
@@ -37,9 +42,12 @@ export function startAnnouncer(options: {
 }): { stop(): Promise<void> } {
   const { service, pool, publish, now, onTrouble } = options;
   let tick = 0;
+  /** Goes round: those that the broker does not take are passed over until all others have had their turn. */
+  let after = firstId;
 
   const announce = (tx: Tx) =>
-    claimUnannounced(tx, lettersMax).then(async (letters) => {
+    claimUnannounced(tx, after, lettersMax).then(async (letters) => {
+      after = (letters.length === lettersMax && letters.at(-1)?.id) || firstId;
       const told = await Promise.allSettled(letters.map((letter) => tell(service, publish, letter)));
       const ids = letters.filter((_, index) => told[index]?.status === 'fulfilled').map(({ id }) => id);
       if (ids.length > 0) await markAnnounced(tx, ids, now());
@@ -65,29 +73,38 @@ async function tell(service: ServiceName, publish: Publish, letter: Letter): Pro
   const { id, subject, body, reason, attempts, messageId, traceparent, headers } = letter;
   // What was just small enough as a message may not be as one with more headers.
   const whole = body.length <= bodyCharsMax ? body : JSON.stringify([body.slice(0, bodyCharsMax / 4)]);
-  const kept = Object.entries(headers).map(([name, value]) => [
-    `Saga-Original-${name.replaceAll(/[^\w-]/g, '_')}`,
-    plain(value),
-  ]);
   await publish(
     { messageId: `${id}-${attempts}`, subject: `dead-letter.${service}`, body: whole },
     {
-      ...Object.fromEntries(kept),
+      ...keptOf(headers),
       'Saga-Letter': `${service}:${id}`,
       'Saga-Reason': plain(reason),
       'Saga-Subject': subject,
       'Saga-Attempts': String(attempts),
-      'Saga-Message-Id': plain(messageId),
+      'Saga-Message-Id': plain(messageId.slice(0, messageIdCharsMax)),
       ...(traceparent === null ? {} : { traceparent }),
     },
   );
+}
+
+/** Those that there is room for, from the first one on. */
+function keptOf(headers: Record<string, string>): Record<string, string> {
+  const kept: Record<string, string> = {};
+  let left = headerBytesMax;
+  for (const [name, value] of Object.entries(headers)) {
+    const bytes = name.length + value.length;
+    if (bytes > left) continue;
+    left -= bytes;
+    kept[`Saga-Original-${name.replaceAll(/[^\w-]/g, '_')}`] = plain(value);
+  }
+  return kept;
 }
 
 const plain = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, '?');
 
 const claimUnannounced = statement<Letter>(`
   select id, subject, message_id as "messageId", headers, traceparent, body, reason, attempts from failures
-  where state = 'open' and announced_at is null order by id limit $1 for update skip locked`);
+  where state = 'open' and announced_at is null and id > $1 order by id limit $2 for update skip locked`);
 
 const markAnnounced = statement('update failures set announced_at = $2 where id = any($1::uuid[])');
 

@@ -5,13 +5,13 @@
  * reported as stuck.
  *
  * Attempts are counted where they fail, in the database: a restart, or an outage, is nobody's failure and uses none
- * up. What ends the process never gets so far as to fail, so deliveries have a bound of their own, far beyond any
- * number of restarts that a message should live through.
+ * up. What ends the process never gets so far as to fail, so deliveries have a bound of their own (last-try.ts).
  */
 import type { JsMsg } from '@nats-io/jetstream';
 import { ackWaitMs } from '#libs/nats/streams.ts';
 import { isLockTimeout, isOutage } from '#libs/postgres/errors.ts';
 import { attemptsMax, type Failure, type Failures, type Known } from './failures.ts';
+import { beforeLastTry, withLastTry } from './last-try.ts';
 import type { Reaction } from './reaction.ts';
 import {
   causeOf,
@@ -24,7 +24,6 @@ import {
 } from './read-message.ts';
 import type { Item } from './saga-driver.ts';
 
-export const deliveriesMax = 8 * attemptsMax;
 const retryMsMin = 100;
 const retryMsMax = 10_000;
 
@@ -63,14 +62,17 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   const knownOf = (one: Readable) => known.get(fingerprintOf(envelope, one));
   // Set aside before, and here again because another event of its message is still retried: it has been dealt with.
   const left = known.size === 0 ? readable : readable.filter((one) => !isSetAside(knownOf(one)));
-  const [deadly, live] = partOf(left, attempt > deliveriesMax);
+  const { live, last, deadly } = withLastTry(left, knownOf, attempt);
+  const tried = last.map((one) => beforeLastTry(envelope, one, attempt));
+  if (tried.length > 0) await options.failures.noteBefore(tried);
 
   const aside = [
     ...lost.filter(({ fingerprint }) => !isSetAside(known.get(fingerprint))),
-    ...deadly.map((one) => failureOf(envelope, one, gaveUp(attempt), { final: true, attempts: attempt })),
+    ...deadly.map((one) => ({ ...beforeLastTry(envelope, one, attempt), final: true })),
   ];
-  const isKnown = (one: Readable) => knownOf(one) !== undefined;
-  const recovering = recalled === null ? live : known.size === 0 ? [] : live.filter(isKnown);
+  const isKnown = (one: Readable) => knownOf(one) !== undefined || last.includes(one);
+  const isNew = known.size === 0 && last.length === 0;
+  const recovering = recalled === null ? live : isNew ? [] : live.filter(isKnown);
   const failed: Failed[] = [];
   let isAckLost = false;
   const isClean = () => failed.length === 0 && aside.length === 0 && recovering.length === 0;
@@ -85,7 +87,10 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   if (isClean()) return;
 
   const counted = failed.filter(({ error }) => !isNobodysFault(error));
-  const succeeded = recovering.filter((one) => !failed.some(({ event }) => event === one.event));
+  // A last try that nobody is to blame for was none.
+  const isOver = (one: Readable) =>
+    !failed.some((each) => each.event === one.event && !(last.includes(one) && isNobodysFault(each.error)));
+  const succeeded = recovering.filter(isOver);
   try {
     const noted = await note(envelope, aside, counted, succeeded, options);
     // Left to the broker: it comes again after the ack wait.
@@ -187,16 +192,6 @@ async function recall(
 }
 
 const isSetAside = (known: Known | undefined): boolean => known !== undefined && known.state !== 'retrying';
-
-/** What has been delivered too often without an end, and what is to be handled. An undo always is. */
-function partOf(readable: readonly Readable[], tooOften: boolean): [deadly: Readable[], live: Readable[]] {
-  if (!tooOften) return [[], [...readable]];
-  const isUndo = ({ reaction }: Readable) => reaction.direction === 'undo';
-  return [readable.filter((one) => !isUndo(one)), readable.filter(isUndo)];
-}
-
-const gaveUp = (deliveries: number): string =>
-  `delivered ${deliveries} times and never ended: it may be what ends the process`;
 
 /** Told when the service stopped while it waited: for the database, or for a row that is held. */
 const isNobodysFault = (error: unknown): boolean => isOutage(error) || isLockTimeout(error);

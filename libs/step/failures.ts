@@ -34,6 +34,8 @@ export type Failure = {
 export type Known = { fingerprint: string; state: FailureState; attempts: number };
 
 export type Failures = {
+  /** Before a last try, of which nobody may live to tell (last-try.ts): they stay what is retried, whatever they count. */
+  noteBefore(tried: readonly Failure[]): Promise<void>;
   /** Counts an attempt of each, and says what has become of them. */
   note(failed: readonly Failure[]): Promise<Map<string, Known>>;
   recall(fingerprints: readonly string[]): Promise<Map<string, Known>>;
@@ -43,15 +45,19 @@ export type Failures = {
 
 export function createFailures(options: { pool: pg.Pool; now(): Date; newId(): string }): Failures {
   const { pool, now, newId } = options;
+  const noteAll = async (failed: readonly Failure[], opensAfter: number) => {
+    // Sorted, so that two of these cannot wait for each other.
+    const sorted = [...failed].sort((a, b) => (a.fingerprint < b.fingerprint ? -1 : 1));
+    const rows = await runThenCommit(pool, (tx) =>
+      Promise.all(sorted.map((failure) => noteOne(tx, newId(), failure, now(), opensAfter))),
+    );
+    return byFingerprint(rows.flat());
+  };
   return {
-    async note(failed) {
-      // Sorted, so that two of these cannot wait for each other.
-      const sorted = [...failed].sort((a, b) => (a.fingerprint < b.fingerprint ? -1 : 1));
-      const rows = await runThenCommit(pool, (tx) =>
-        Promise.all(sorted.map((failure) => noteOne(tx, newId(), failure, now()))),
-      );
-      return byFingerprint(rows.flat());
+    async noteBefore(tried) {
+      await noteAll(tried, never);
     },
+    note: (failed) => noteAll(failed, attemptsMax),
     recall: async (fingerprints) =>
       byFingerprint(await runThenCommit(pool, (tx) => selectKnown(tx, fingerprints))),
     forget: async (fingerprints) => {
@@ -74,7 +80,10 @@ const upsertFailure = statement<Known>(`
                  else 'retrying' end
   returning fingerprint, state, attempts`);
 
-const noteOne = (tx: Tx, id: string, failure: Failure, at: Date): Promise<Known[]> => {
+/** Attempts that nothing reaches. */
+const never = 2 ** 31 - 1;
+
+const noteOne = (tx: Tx, id: string, failure: Failure, at: Date, opensAfter: number): Promise<Known[]> => {
   const { fingerprint, final, direction, step, orderId, traceparent, subject, messageId } = failure;
   const { headers, body, reason, attempts } = failure;
   return upsertFailure(
@@ -93,7 +102,7 @@ const noteOne = (tx: Tx, id: string, failure: Failure, at: Date): Promise<Known[
     reason,
     attempts,
     at,
-    attemptsMax,
+    opensAfter,
   );
 };
 

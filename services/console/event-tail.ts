@@ -1,16 +1,23 @@
 /**
  * The stream of events from a place on, and then as it grows, for any number of listeners. What is stored just now
- * is heard, once for all of them, and kept for a moment; what was stored before, or was missed, is read.
+ * is heard, once for all of them, and kept for a moment; what was stored before, or was missed, is read. A stream that
+ * loses its tail, or is made anew, uses its sequences again: then every listener looks for its place (tail-place.ts).
  */
 import type { Msg, NatsConnection, Subscription } from '@nats-io/transport-node';
 import { storedMessages } from '#libs/nats/stored-messages.ts';
 import { storedEventsPrefix } from '#libs/nats/streams.ts';
+import { placeIn } from './tail-place.ts';
 
 const keptMax = 1_000;
 /** After so long without a word a listener looks for itself: the broker may have been away. */
 const silenceMsMax = 1_000;
 
-export type TailMessage = { sequence: number; body: string };
+export type TailMessage = {
+  sequence: number;
+  /** When the broker stored it, by the broker's clock. */
+  storedAt: string;
+  body: string;
+};
 
 export type EventTail = {
   /** The sequence of the last message so far. */
@@ -25,16 +32,20 @@ export function createEventTail(connection: NatsConnection): EventTail {
   const waiting = new Set<(isHeard: boolean) => void>();
   let newest = 0;
   let heard = 0;
+  /** Goes up when what is heard does not follow what was heard before: nobody's place is certain then. */
+  let generation = 0;
   let readers = 0;
   let subscription: Subscription | undefined;
 
   const hear = (error: Error | null, message: Msg) => {
     if (error) return;
     // The broker's own stands last, after one that a publisher may have set.
-    const sequence = Number(message.headers?.values('Nats-Sequence').at(-1));
-    // A stream that was made anew counts from the beginning.
+    const said = (name: string) => message.headers?.values(name).at(-1);
+    const sequence = Number(said('Nats-Sequence'));
     if (sequence <= newest) kept.clear();
-    kept.set(sequence, { sequence, body: message.string() });
+    if (newest > 0 && sequence !== newest + 1) generation += 1;
+    const storedAt = said('Nats-Time-Stamp') ?? new Date().toISOString();
+    kept.set(sequence, { sequence, storedAt, body: message.string() });
     for (const oldest of kept.keys()) {
       if (kept.size <= keptMax) break;
       kept.delete(oldest);
@@ -72,7 +83,7 @@ export function createEventTail(connection: NatsConnection): EventTail {
   const look = async (sequence: number): Promise<TailMessage | null> => {
     // The broker may be away: then nothing is found, and the next silence ends with another look.
     const message = await stored.from(sequence).catch(() => null);
-    return message && { sequence: message.seq, body: message.string() };
+    return message && { sequence: message.seq, storedAt: message.timestamp, body: message.string() };
   };
 
   return {
@@ -81,15 +92,31 @@ export function createEventTail(connection: NatsConnection): EventTail {
       listen();
       try {
         let next = from;
+        const before = await look(from - 1);
+        let seenAt = before?.sequence === from - 1 ? before.storedAt : new Date().toISOString();
         let isBehind = true;
+        let isSure = true;
+        let known = generation;
         while (!signal.aborted) {
           const heardBefore = heard;
-          const message = kept.get(next) ?? (isBehind || next <= newest ? await look(next) : null);
+          if (!isSure || known !== generation) {
+            known = generation;
+            const place = await placeIn(stored, next, seenAt).catch(() => undefined);
+            isSure = place !== undefined;
+            // What stood from there on is lost, whatever is kept of it.
+            if (place && place.next < next) kept.clear();
+            if (place) ({ next, isBehind } = place);
+          }
+          const isStored = isBehind || next <= newest;
+          const message = isSure ? (kept.get(next) ?? (isStored ? await look(next) : null)) : null;
           if (message) {
             yield message;
             next = message.sequence + 1;
+            seenAt = message.storedAt;
           } else if (heard === heardBefore) {
-            isBehind = !(await somethingHeard(signal));
+            isBehind = false;
+            // After a silence the stream may be another one.
+            isSure = await somethingHeard(signal);
           }
         }
       } finally {

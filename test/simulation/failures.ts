@@ -11,6 +11,12 @@ export function rememberFailures(): Failures {
       }),
     );
   return {
+    async noteBefore(tried) {
+      for (const { fingerprint, attempts } of tried) {
+        const before = known.get(fingerprint)?.attempts ?? 0;
+        known.set(fingerprint, { fingerprint, state: 'retrying', attempts: Math.max(before + 1, attempts) });
+      }
+    },
     async note(failed) {
       for (const { fingerprint, direction, final, attempts } of failed) {
         const before = known.get(fingerprint)?.attempts ?? 0;

@@ -1,15 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { drizzle } from 'drizzle-orm/node-postgres';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import type { Message } from '#libs/nats/publish.ts';
-import { startAnnouncer } from '#libs/step/announcer.ts';
 import { createDeadLetters, type ReplayEnd } from '#libs/step/dead-letters.ts';
 import { createFailures } from '#libs/step/failures.ts';
 import { payment } from '#services/payment/service.ts';
 import { deliveries, type Post, postOf } from '../support/deliveries.ts';
 import { type DrivenWorld, drive } from '../support/driver.ts';
 import { someEvent } from '../support/events.ts';
-import { eventually } from '../support/eventually.ts';
 import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -172,64 +169,4 @@ test('Letters are listed in pages, and each is on one of them', async () => {
   } while (cursor !== undefined);
   expect(found).toEqual([...found].sort().reverse());
   expect(new Set(found).size).toBe(5);
-});
-
-describe('The dead-letter stream', () => {
-  const sequence = 1;
-  const announce = (publish: (message: Message, headers?: Record<string, string>) => Promise<void>) =>
-    startAnnouncer({
-      service: 'payment',
-      pool: world.pool,
-      publish: async (message, headers) => {
-        await publish(message, headers);
-        return sequence;
-      },
-      now: () => new Date(),
-      onTrouble: () => {},
-    });
-  const unannounced = async () =>
-    (await world.query(`select 1 from failures where state = 'open' and announced_at is null`)).length;
-
-  test('is told of each letter once, with its error, attempts, trace and headers', async () => {
-    const { heal, id, orderId, post } = await setAside({ headers: { 'Content-Type': 'some/type' } });
-    await heal();
-    const told: { message: Message; headers: Record<string, string> | undefined }[] = [];
-    const announcers = [1, 2].map(() =>
-      announce(async (message, headers) => void told.push({ message, headers })),
-    );
-    await eventually('it is told', async () => (await unannounced()) === 0);
-    await Promise.all(announcers.map((announcer) => announcer.stop()));
-    expect(told).toHaveLength(1);
-    expect(told[0]?.message).toEqual({
-      messageId: `${id}-8`,
-      subject: 'dead-letter.payment',
-      body: post.body,
-    });
-    expect(told[0]?.headers).toMatchObject({
-      'Saga-Letter': `payment:${id}`,
-      'Saga-Reason': expect.stringContaining('broken'),
-      'Saga-Attempts': '8',
-      'Saga-Subject': 'order.placement.requested',
-      'Saga-Message-Id': post.messageId,
-      'Saga-Original-Content-Type': 'some/type',
-      traceparent: expect.stringContaining('a'.repeat(32)),
-    });
-    expect(post.body).toContain(orderId);
-  });
-
-  test('hears later of what was set aside while the broker was away', async () => {
-    await lost(`["${'x'.repeat(900_000)}"]`);
-    let refusals = 0;
-    const told: Message[] = [];
-    const announcer = announce(async (message) => {
-      refusals += 1;
-      if (refusals <= 2) throw new Error('no answer');
-      told.push(message);
-    });
-    await eventually('it is told', async () => (await unannounced()) === 0);
-    await announcer.stop();
-    expect(told).toHaveLength(1);
-    // Shorter than the broker takes; the whole of it is in the letter.
-    expect(told[0]?.body.length).toBeLessThan(300_000);
-  });
 });

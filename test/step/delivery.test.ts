@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { deliveriesMax } from '#libs/step/delivery.ts';
 import { attemptsMax } from '#libs/step/failures.ts';
+import { deliveriesMax } from '#libs/step/last-try.ts';
 import { payment } from '#services/payment/service.ts';
 import { type Deliveries, deliveries, type Post, postOf } from '../support/deliveries.ts';
 import { type DrivenWorld, drive } from '../support/driver.ts';
 import { someEvent } from '../support/events.ts';
+import { eventually } from '../support/eventually.ts';
 import { openWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -83,12 +84,60 @@ describe('When a step fails every time', () => {
 });
 
 describe('When a message is delivered again and again and never ends', () => {
-  test('then a step is set aside unhandled, because it may be what ends the process', async () => {
+  /** What it is given dies with the process: nothing more is heard of it. */
+  const dying = () => deliveries(world, driven, () => {});
+  const lastTried = () =>
+    eventually('the try is written down', async () => (await failures()).length === 1 && failures());
+
+  test('then it is tried once more: it was only late, or had taken effect, and there is no dead letter', async () => {
     const post = postOf(chargeOf(randomUUID()));
-    expect(await bus.deliver(post, deliveriesMax + 1)).toBe('acknowledged');
-    expect(await failures()).toMatchObject([{ state: 'open', attempts: deliveriesMax + 1 }]);
+    for (const again of [1, 2, 3]) {
+      expect(await bus.deliver(post, deliveriesMax + again)).toBe('acknowledged');
+      expect(await failures()).toEqual([]);
+      expect(await balance()).toBe(100_000 - 24_000);
+    }
+    expect(bus.deadLetters).toEqual([]);
+  });
+
+  test('then a step whose last try nobody lived to tell of is set aside unhandled', async () => {
+    const post = postOf(chargeOf(randomUUID()));
+    void dying().deliver(post, deliveriesMax + 1);
+    expect(await lastTried()).toMatchObject([{ state: 'retrying', attempts: deliveriesMax + 1 }]);
+    expect(await bus.deliver(post, deliveriesMax + 2)).toBe('acknowledged');
+    expect(await failures()).toMatchObject([{ state: 'open', attempts: deliveriesMax + 2 }]);
     expect(bus.deadLetters).toEqual([expect.stringContaining('may be what ends the process')]);
     expect(await balance()).toBe(100_000);
+  });
+
+  test('then a copy that was sent before the last try is no sign that it ended badly', async () => {
+    const post = postOf(chargeOf(randomUUID()));
+    void dying().deliver(post, deliveriesMax + 2);
+    await lastTried();
+    expect(await bus.deliver(post, deliveriesMax + 1)).toBe('acknowledged');
+    expect(await failures()).toEqual([]);
+    expect(bus.deadLetters).toEqual([]);
+    expect(await balance()).toBe(100_000 - 24_000);
+  });
+
+  test('then a last try that fails is set aside with what it failed of', async () => {
+    const heal = await breakWallets();
+    const post = postOf(chargeOf(randomUUID()));
+    expect(await bus.deliver(post, deliveriesMax + 1)).toBe('acknowledged');
+    expect(await failures()).toMatchObject([{ state: 'open', reason: expect.stringContaining('broken') }]);
+    await heal();
+  });
+
+  test('then a last try that an outage ends was none', async () => {
+    const post = postOf(chargeOf(randomUUID()));
+    const outage = Object.assign(new Error('away'), { code: '57P01' });
+    const away = deliveries(world, driven, (items) => {
+      for (const { failed } of items) failed(outage);
+    });
+    expect(await away.deliver(post, deliveriesMax + 1)).toBe(100);
+    expect(await failures()).toEqual([]);
+    expect(await bus.deliver(post, deliveriesMax + 2)).toBe('acknowledged');
+    expect(await failures()).toEqual([]);
+    expect(await balance()).toBe(100_000 - 24_000);
   });
 
   test('then an undo is tried all the same', async () => {

@@ -17,6 +17,8 @@ export type BrokerServer = {
   monitorUrl: string;
   /** SIGKILL, and started again on the same data and ports. */
   crash(): Promise<void>;
+  /** Of the embedded one: with its store, while it is down. */
+  whileDown?(work: (store: string) => void): Promise<void>;
   remove(): Promise<void>;
 };
 
@@ -35,7 +37,7 @@ export async function startBrokerServer(source: string): Promise<BrokerServer> {
 }
 
 type Start = { source: string; port: number; monitorPort: number; passwords: Record<string, string> };
-type Handle = Pick<BrokerServer, 'crash' | 'remove'>;
+type Handle = Pick<BrokerServer, 'crash' | 'whileDown' | 'remove'>;
 
 async function startProcess({ port, monitorPort, passwords }: Start): Promise<Handle> {
   const found = await findBroker({ env: { ...process.env, NATS_URL: undefined }, say: () => {} });
@@ -50,6 +52,11 @@ async function startProcess({ port, monitorPort, passwords }: Start): Promise<Ha
   return {
     async crash() {
       await supervisor.kill('SIGKILL', true);
+      await supervisor.start();
+    },
+    async whileDown(work) {
+      await supervisor.kill('SIGKILL', true);
+      work(join(home, 'nats/store'));
       await supervisor.start();
     },
     async remove() {
