@@ -5,6 +5,7 @@ import { asyncApi } from './asyncapi.ts';
 import { brokerUsersPage, usersConf } from './broker-users.ts';
 import { choreography } from './choreography.ts';
 import { consumersJson } from './consumers.ts';
+import { faultMatrixPage } from './fault-matrix.ts';
 import { faultsPage } from './faults.ts';
 import { openApi } from './openapi.ts';
 import { problemsPage } from './problems.ts';
@@ -18,6 +19,7 @@ export const documents: readonly Made[] = [
   { name: 'choreography.md', make: choreography },
   { name: 'problems.md', make: problemsPage },
   { name: 'faults.md', make: faultsPage },
+  { name: 'fault-matrix.md', make: faultMatrixPage },
   { name: 'broker-users.md', make: brokerUsersPage },
   { name: 'openapi.json', make: () => json(openApi()) },
   { name: 'asyncapi.json', make: () => json(asyncApi()) },

@@ -43,7 +43,7 @@ export function createBranchEnds(options: BranchEndsOptions) {
     }
     participant.forget(transactionId);
     if (branch) {
-      onReleased((now().getTime() - branch.startedAt.getTime()) / 1_000, branch.orders.length);
+      onReleased((performance.now() - branch.startedMs) / 1_000, branch.orders.length);
       // What another replica prepared, or this one before a crash, its relay publishes.
       void publisher.publish(branch.messages, () => {
         for (const trace of branch.traces) trace.published();

@@ -8,7 +8,8 @@ import type { OutboxMessage } from './outbox.ts';
 export type Branch = {
   transactionId: string;
   orders: readonly BranchOrder[];
-  startedAt: Date;
+  /** By the monotonic clock: how long it holds its rows is measured by it. */
+  startedMs: number;
   /** Until it is prepared or rolled back. */
   open?: Transaction | undefined;
   messages: OutboxMessage[];

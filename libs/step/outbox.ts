@@ -78,12 +78,21 @@ export type Unpublished = OutboxMessage & { streamSequence: number | null };
 const selectUnpublished = statement<Unpublished>(`
   select message_id as "messageId", subject, events, body, created_at as "createdAt",
          stream_sequence as "streamSequence"
-  from outbox where published_at is null and created_at < $1
-  order by created_at limit $2 for update skip locked`);
+  from outbox where published_at is null and (created_at < $1 or created_at > $2)
+  order by created_at limit $3 for update skip locked`);
 
-/** Claims rows that are older than a healthy publish takes. Another relay's rows are skipped, not waited for. */
-export async function claimUnpublished(tx: Tx, olderThan: Date, limit: number): Promise<Unpublished[]> {
-  return selectUnpublished(tx, olderThan, limit);
+/**
+ * Claims rows that are older than a healthy publish takes, or as far ahead: a clock has been set back since, and by it
+ * they would stay young for as long as the jump was. Another relay's rows are skipped, not waited for.
+ */
+export async function claimUnpublished(
+  tx: Tx,
+  now: Date,
+  patienceMs: number,
+  limit: number,
+): Promise<Unpublished[]> {
+  const [before, after] = [now.getTime() - patienceMs, now.getTime() + patienceMs];
+  return selectUnpublished(tx, new Date(before), new Date(after), limit);
 }
 
 const deleteExpired = statement<{ messageId: string }>(`

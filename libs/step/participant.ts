@@ -62,7 +62,7 @@ export function createParticipant(options: ParticipantOptions) {
     const branch: Branch = {
       transactionId,
       orders,
-      startedAt: now(),
+      startedMs: performance.now(),
       at: now(),
       messages: [],
       traces: [],
@@ -166,9 +166,9 @@ export function createParticipant(options: ParticipantOptions) {
   async function enter(branch: Branch): Promise<Transaction> {
     const open = await openTransaction(pool);
     branch.open = open;
-    branch.startedAt = now();
+    branch.startedMs = performance.now();
     const orderIds = branch.orders.map(({ orderId }) => orderId);
-    open.tx.write(enterBranch(open.tx, branch.transactionId, orderIds, branch.startedAt));
+    open.tx.write(enterBranch(open.tx, branch.transactionId, orderIds, now()));
     return open;
   }
 

@@ -37,9 +37,8 @@ export function startRelay(options: {
   let tick = 0;
 
   const relayOnce = async (): Promise<number> => {
-    const olderThan = new Date(now().getTime() - patienceMs);
     return runThenCommit(pool, async (tx) => {
-      const rows = await claimUnpublished(tx, olderThan, rowsMax);
+      const rows = await claimUnpublished(tx, now(), patienceMs, rowsMax);
       if (rows.length === 0) return 0;
       const results = await Promise.allSettled(rows.map((row) => publish(asSent(row))));
       const stored = rows.flatMap((row, index) => {

@@ -20,8 +20,8 @@ import type { Participants } from './participants.ts';
 const everyMs = 1_000;
 /** While all is well; otherwise every time. */
 const lookEveryTicks = 30;
-/** Of 500 transactions each, back from the newest one: as far as something is missing. */
-const pagesMax = 200;
+/** Of 100 transactions each, back from the newest one: as far as something is missing. */
+const pagesMax = 1_000;
 const [oldestId, newestId] = ['00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'];
 
 /** Committed by these, and not in the log. */

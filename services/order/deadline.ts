@@ -2,7 +2,7 @@
  * The watchdog: asks for the cancellation of orders that are late. Safe in any number of replicas, because
  * asking is a step like any other: the journal lets it take effect once.
  */
-import { and, inArray, isNull, lt } from 'drizzle-orm';
+import { and, inArray, isNull, lt, sql } from 'drizzle-orm';
 import type { ServiceContext } from '#libs/service/definition.ts';
 import { repeat } from '#libs/step/repeat.ts';
 import { causeFor } from './cause.ts';
@@ -31,7 +31,7 @@ async function cancelLate({ db, log, request }: ServiceContext, asked: Asked): P
     .where(
       and(
         isNull(orders.endedAt),
-        lt(orders.deadline, new Date()),
+        lt(orders.deadline, sql`clock_timestamp()`),
         inArray(orders.status, ['PENDING', 'CONFIRMED']),
       ),
     )

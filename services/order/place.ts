@@ -14,6 +14,8 @@ export type Placed = { accepted: Order; bodyHash: string | null; repeated: boole
 export async function placeOrder(
   { config, request, isOutboxFull }: ServiceContext,
   menu: Menu,
+  /** By the database's clock. */
+  now: Date,
   { orderId, keyed, traceparent, body }: HandedOver,
 ): Promise<Placed> {
   // Before anything else: this is to cost next to nothing when there is too much.
@@ -27,7 +29,7 @@ export async function placeOrder(
   // Only a repeat under a key is compared with what came first.
   const bodyHash = keyed ? bodyHashOf(wanted) : null;
   const createdAt = new Date();
-  const deadline = new Date(createdAt.getTime() + config.ORDER_DEADLINE_MS);
+  const deadline = new Date(now.getTime() + config.ORDER_DEADLINE_MS);
 
   const verdict = await request('request:place-order', {
     id: randomUUIDv7(),

@@ -9,6 +9,7 @@ import { type FastifyInstance, parse, toProblem } from '#libs/service/http.ts';
 import { page } from '#libs/service/page.ts';
 import { traceIdOf } from '#libs/telemetry/trace-context.ts';
 import { causeFor } from './cause.ts';
+import { createDatabaseClock } from './clock.ts';
 import { createMenu } from './menu.ts';
 import { type Placed, placeOrder } from './place.ts';
 import { journal, orders } from './schema.ts';
@@ -24,6 +25,7 @@ const barredLamport = 3;
 export function routes(app: FastifyInstance, context: ServiceContext): void {
   const { db } = context;
   const menu = createMenu(context);
+  const databaseNow = createDatabaseClock(context);
 
   async function rowOf(orderId: string): Promise<Row> {
     const [row] = await db.select().from(orders).where(eq(orders.orderId, orderId));
@@ -33,13 +35,13 @@ export function routes(app: FastifyInstance, context: ServiceContext): void {
 
   app.post('/orders', { bodyLimit: handoverBytesMax }, async (request) => {
     const { orders: handedOver } = parse(handover, request.body);
-    const dishes = await menu();
-    return { answers: await Promise.all(handedOver.map((one) => answerTo(dishes, one))) };
+    const [dishes, now] = await Promise.all([menu(), databaseNow()]);
+    return { answers: await Promise.all(handedOver.map((one) => answerTo(dishes, now, one))) };
   });
 
-  async function answerTo(dishes: Menu, one: HandedOver): Promise<HandoverAnswer> {
+  async function answerTo(dishes: Menu, now: Date, one: HandedOver): Promise<HandoverAnswer> {
     try {
-      const placed = await placeOrder(context, dishes, one);
+      const placed = await placeOrder(context, dishes, now, one);
       return placed.repeated ? await recall(placed) : { accepted: placed.accepted, current: null };
     } catch (error) {
       if (!(error instanceof Problem)) context.log.error({ err: error }, 'an order could not be placed');

@@ -75,7 +75,7 @@ beforeAll(async () => {
 afterAll(expectInvariants);
 
 describe('When a service crashes', { timeout: endsWithinMs }, () => {
-  test.each(cases)('at $at, then the order ends all the same', async (one) => {
+  test.each(cases)('F1, F2, F3, F4, F5: at $at, then the order ends all the same', async (one) => {
     const order = await endOf(one.orderId, endsWithinMs);
     const item = await stepOf(one.orderId, one.step, endsWithinMs);
     expect(order.status).toBe(one.way.end);

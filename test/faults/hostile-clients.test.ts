@@ -35,7 +35,7 @@ const post = (headers: string, content: string) =>
 const sized = (length: number | string) => `${json}content-length: ${length}\r\n`;
 const chunk = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
 
-describe('A request that can be read in two ways, or in none', () => {
+describe('F30: A request that can be read in two ways, or in none', () => {
   test.each<[string, string]>([
     ['two lengths', post(`${sized(body.length)}content-length: 5\r\n`, body)],
     ['a length and chunks', post(`${sized(body.length)}transfer-encoding: chunked\r\n`, chunk(body))],
@@ -74,7 +74,7 @@ describe('A request that can be read in two ways, or in none', () => {
   });
 });
 
-describe('A body that was broken at random', () => {
+describe('F30: A body that was broken at random', () => {
   const seed = 20_261_121;
   const casesMax = 600;
   const atOnce = 30;
@@ -100,7 +100,7 @@ describe('A body that was broken at random', () => {
   });
 });
 
-describe('Ten thousand keys', () => {
+describe('F31: Ten thousand keys', () => {
   test('of orders that cannot be are all answered, and none stays in the way', {
     timeout: slowMs,
   }, async () => {

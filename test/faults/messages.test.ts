@@ -19,7 +19,7 @@ import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { metric } from '../support/service.ts';
 import { heal, hitsOf, placePlanned, plan, setFaults } from '../support/set-faults.ts';
-import { firedAt } from '../support/two-phase.ts';
+import { firedAt, pausing } from '../support/two-phase.ts';
 
 afterEach(heal);
 afterAll(expectInvariants);
@@ -102,7 +102,7 @@ describe('When a step hangs for one order', () => {
   });
 });
 
-describe('When what a step says is published twice', () => {
+describe('F6: When what a step says is published twice', () => {
   let bus: Bus;
   beforeAll(async () => {
     bus = await openBus();
@@ -135,7 +135,7 @@ describe('When what a step says is published twice', () => {
   });
 });
 
-describe('When an acknowledgement is lost', () => {
+describe('F4: When an acknowledgement is lost', () => {
   test('then the message comes again after the ack wait, and takes effect once', async () => {
     const one = order();
     const before = await holdings(one.who);
@@ -156,6 +156,28 @@ describe('When an acknowledgement is lost', () => {
     expect(before.balance - (await holdings(one.who)).balance).toBe(total);
     const lag = (await call<string>('GET', '/readyz')).status;
     expect(lag).toBe(200);
+  });
+});
+
+describe('F8: When a consumer stands still for longer than the ack wait', () => {
+  test('then its message comes again, its own acknowledgement comes late, and it takes effect once', async () => {
+    const one = order();
+    const before = await holdings(one.who);
+    const at = 'payment.charge.before-commit';
+    const retries = () => metric('payment', /^saga_retries_total/);
+    const retriesBefore = await retries();
+    // In its hand when it is stopped: nothing of it is committed, and nothing says that it is still at work.
+    await setFaults({ id: 'w', at, do: 'delay', ms: 1_500, scope: { orderId: one.orderId }, hitsMax: 1 });
+    const { total } = await placePlanned(one, one.over);
+    await eventually('it has it in hand', async () => (await hitsOf('w')) === 1);
+    {
+      using _paused = pausing('payment');
+      await new Promise((resolve) => setTimeout(resolve, ackWaitMs + whileMs));
+      expect(await orderOf(one.orderId)).toMatchObject({ status: 'PENDING' });
+    }
+    expect(await endOf(one.orderId)).toMatchObject({ status: 'DISPATCHED' });
+    await eventually('it came again', async () => (await retries()) > retriesBefore);
+    expect(before.balance - (await holdings(one.who)).balance).toBe(total);
   });
 });
 

@@ -36,7 +36,7 @@ afterAll(async () => {
 const stuckOf = async (orderId: string) =>
   (await get<{ items: StuckUndo[] }>('/api/stuck')).items.find((undo) => undo.orderId === orderId);
 
-describe('A step that fails every time, because of its service', () => {
+describe('F29: A step that fails every time, because of its service', () => {
   test('is set aside with its error, and goes on to the end of its order once it is replayed', {
     timeout: slowMs,
   }, async () => {
@@ -131,7 +131,7 @@ describe('A step that fails every time, because of its service', () => {
   });
 });
 
-test('A message as large as the broker takes is kept whole, and told to the stream in short', async () => {
+test('F29: A message as large as the broker takes is kept whole, and told to the stream in short', async () => {
   const messageId = randomUUID();
   const body = `["${'ß'.repeat(450_000)}"]`;
   await bus.publish('payment.completed', body, messageId);
@@ -147,7 +147,7 @@ test('A message as large as the broker takes is kept whole, and told to the stre
   await discard(id);
 });
 
-describe('An undo that fails every time', () => {
+describe('F32: An undo that fails every time', () => {
   test('is shown as stuck, is not set aside, and ends its order when it is healed', {
     timeout: slowMs,
   }, async () => {

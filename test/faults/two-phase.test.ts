@@ -32,7 +32,7 @@ describe('When a participant fails around its vote', () => {
   );
 });
 
-describe('When the coordinator hangs after the votes', () => {
+describe('T4: When the coordinator hangs after the votes', () => {
   test('then all participants stay in doubt until it is healed', async () => {
     const { key, orderId } = keyed();
     await setFaults({ id: 'h', at: 'coordinator.before-decision', do: 'hang', scope: { orderId } });
@@ -46,7 +46,7 @@ describe('When the coordinator hangs after the votes', () => {
   });
 });
 
-describe('When a participant hangs before it commits', () => {
+describe('T3: When a participant hangs before it commits', () => {
   test('then its branch alone is in doubt, and is told again once it is healed', async () => {
     const { key, orderId } = keyed();
     const at = 'inventory.reserve.before-commit-prepared';

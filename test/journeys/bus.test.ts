@@ -65,7 +65,7 @@ const wrongData = { ...someEvent('payment.completed'), data: { items: 'all' } };
 const forged = { ...someEvent('payment.completed'), source: 'order' };
 const elsewhere = someEvent('payment.refunded');
 
-describe('When a message comes that no schema accepts', () => {
+describe('F29: When a message comes that no schema accepts', () => {
   test.each<[string, string, string]>([
     ['broken JSON', '[{"specversion"', 'not JSON'],
     ['no batch', '{"a":1}', 'not a CloudEvents batch'],
@@ -150,7 +150,7 @@ describe('When all messages of some orders come again, with new ids and in rever
   });
 });
 
-describe('When an undo comes before its step', () => {
+describe('F7: When an undo comes before its step', () => {
   test('then the step, when it comes, is barred and says nothing', async () => {
     const who = somebody();
     const before = await holdings(who);

@@ -63,7 +63,7 @@ const states: State[] = [
 ];
 
 describe.concurrent('When an order is cancelled that is', () => {
-  test.each(states)('$name, then everything comes back, and the late step is barred', async (state) => {
+  test.each(states)('F7: $name, then everything comes back, and the late step is barred', async (state) => {
     const who = somebody();
     const before = await holdings(who);
     const { orderId } = await place({

@@ -12,7 +12,7 @@ const post = (body: unknown, headers: Record<string, string> = {}) =>
   call<Order>('POST', '/api/orders', { body, headers });
 const keyed = () => ({ 'idempotency-key': randomUUID() });
 
-describe('When an order is placed under an Idempotency-Key', () => {
+describe('F31: When an order is placed under an Idempotency-Key', () => {
   test('then a repeat gets the same answer, byte for byte, and there is one order', async () => {
     const headers = keyed();
     const first = await post(orderBody(), headers);

@@ -24,7 +24,7 @@ const databasePortOffset = labTopology.databases.find(({ name }) => name === 'or
 const isAble = process.platform === 'linux' && process.getuid?.() === 0 && canMount();
 if (!isAble) process.stderr.write('disk-full: skipped, because only root may make a small disk\n');
 
-describe.skipIf(!isAble)('A full disk', { timeout: slowMs }, () => {
+describe.skipIf(!isAble)('F28: A full disk', { timeout: slowMs }, () => {
   let where: Place;
   let lab: Lab;
   let shop: Shop;

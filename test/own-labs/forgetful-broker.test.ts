@@ -67,7 +67,7 @@ async function noticed(before: number): Promise<number> {
   return count;
 }
 
-test('When all of its store is rolled back, then what was lost is published again', {
+test('F13: When all of its store is rolled back, then what was lost is published again', {
   timeout: faultMs,
 }, async () => {
   await lab.keepCopy();
@@ -84,7 +84,7 @@ test('When all of its store is rolled back, then what was lost is published agai
   expect(await lab.messageIdAt(end)).not.toBe(lastId);
 });
 
-test('When its stream is rolled back and its consumers are not, then they are made to read what comes', {
+test('F14: When its stream is rolled back and its consumers are not, then they are made to read what comes', {
   timeout: faultMs,
 }, async () => {
   await lab.keepCopy();
@@ -100,7 +100,7 @@ test('When its stream is rolled back and its consumers are not, then they are ma
   expect(after.ack_floor.stream_seq).toBeLessThanOrEqual(end);
 });
 
-test('When its stream is purged, then the outboxes fill it again', { timeout: faultMs }, async () => {
+test('F34: When its stream is purged, then the outboxes fill it again', { timeout: faultMs }, async () => {
   const before = await lab.forgotten();
   const counts = await Promise.all(
     publishers.map((service) => lab.sql(service, 'select 1 from outbox where published_at is not null')),
@@ -114,7 +114,7 @@ test('When its stream is purged, then the outboxes fill it again', { timeout: fa
   expect((await lab.state()).messages).toBeGreaterThanOrEqual(published);
 });
 
-test('When a consumer is deleted, then its service says so, and goes on with the one that the keeper makes', {
+test('F34: When a consumer is deleted, then its service says so, and goes on with the one that the keeper makes', {
   timeout: faultMs,
 }, async () => {
   const { created } = await lab.consumer('payment');
@@ -134,7 +134,7 @@ test('When a consumer is deleted, then its service says so, and goes on with the
   expect(lab.log('payment')).toContain('the consumer is well again');
 });
 
-test('When a byte of a block is flipped, then what it took along is published again', {
+test('F15: When a byte of a block is flipped, then what it took along is published again', {
   timeout: faultMs,
 }, async () => {
   const [{ last_seq: end }, before] = [await lab.state(), await lab.forgotten()];
@@ -144,7 +144,7 @@ test('When a byte of a block is flipped, then what it took along is published ag
   await allIsWell();
 });
 
-test('When messages come again after the broker has forgotten their ids, then nothing happens twice', {
+test('F6: When messages come again after the broker has forgotten their ids, then nothing happens twice', {
   timeout: faultMs,
 }, async () => {
   await load.stop();

@@ -20,7 +20,7 @@ const options: StormOptions = {
   say: (line) => said.push(line),
 };
 
-test('A storm is weathered, and most of what it does bites', async () => {
+test('F35: A storm is weathered, and most of what it does bites', async () => {
   const { weathered, acts, fired, orders, verdict } = await runStorm(options);
   expect(verdict.violations, said.join('\n')).toEqual([]);
   expect(weathered).toBe(true);

@@ -91,7 +91,7 @@ describe.each(variants)('On $name', ({ binary, settings }) => {
     await createPublisher(await as('order'))(dead);
   });
 
-  test('a service that says what another says is refused, and nothing is stored', async () => {
+  test('F31: a service that says what another says is refused, and nothing is stored', async () => {
     const before = await stream.state();
     const forged = { messageId: randomUUID(), subject: 'payment.refunded', body: '[]' };
     const refusal = createPublisher(await as('order'))(forged);

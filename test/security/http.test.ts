@@ -40,7 +40,7 @@ function expectProblem({ answer }: Ending, status: number, code: string): void {
   expect(JSON.parse(body)).toMatchObject({ status, code, type: `/problems/${code}` });
 }
 
-describe.concurrent('A request that is sent slowly', () => {
+describe.concurrent('F31: A request that is sent slowly', () => {
   test.each([
     ['in its headers', 'POST /api/orders HTTP/1.1\r\nhost: lab\r\nx-slow: ', 'a', headersWithinMs],
     ['and never begins', '', '', headersWithinMs],

@@ -208,7 +208,7 @@ export function createReplica(options: ReplicaOptions): Replica {
         store.commit(async (tx) => {
           clock.forward(transactionMs);
           // Without its patience: a relay that comes too early publishes twice, and that must be harmless.
-          const rows = await claimUnpublished(tx, clock.now(), relayRowsMax);
+          const rows = await claimUnpublished(tx, clock.now(), 0, relayRowsMax);
           claimed = rows.length;
           if (claimed === 0) return;
           for (const row of rows) bus.publish(row);

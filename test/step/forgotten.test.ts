@@ -133,7 +133,7 @@ describe('What goes back to the outbox', () => {
   });
 });
 
-describe('A row that is committed after a younger one was published', () => {
+describe('F9: A row that is committed after a younger one was published', () => {
   test('is published all the same: there is no cursor that could have passed it', async () => {
     const [older, younger] = [randomUUID(), randomUUID()];
     const insertInto = `insert into outbox (message_id, subject, events, body, created_at) values ($1, 's', 0, '[]', $2)`;
@@ -143,7 +143,7 @@ describe('A row that is committed after a younger one was published', () => {
     await world.query(insertInto, [younger, ago(4_000)]);
     const claimAndMark = () =>
       runThenCommit(world.pool, async (tx) => {
-        const rows = await claimUnpublished(tx, new Date(), 10);
+        const rows = await claimUnpublished(tx, new Date(), 0, 10);
         await markPublished(
           tx,
           rows.map(({ messageId }, index) => ({ messageId, sequence: index + 1 })),

@@ -61,7 +61,7 @@ async function started(intent: Intent) {
   return async () => (await running).verdicts[0];
 }
 
-describe('When an undo meets its step in a transaction that is still open', () => {
+describe('F7: When an undo meets its step in a transaction that is still open', () => {
   test('then it waits; once the step has committed it really undoes it', async () => {
     const forward = openTransaction(charge());
     await forward.worked;

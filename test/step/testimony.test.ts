@@ -15,7 +15,7 @@ import type { Participants } from '#services/coordinator/participants.ts';
 import { createTestimony, hearParticipants, type Testimony } from '#services/coordinator/testimony.ts';
 import { eventually } from '../support/eventually.ts';
 
-const pageRows = 500;
+const pageRows = 100;
 let pool: pg.Pool;
 let log: DecisionLog;
 let testimony: Testimony | undefined;
@@ -102,7 +102,7 @@ describe('When the participants have committed what the log says', () => {
   });
 });
 
-describe('When one has committed what the log has not decided', () => {
+describe('F20: When one has committed what the log has not decided', () => {
   test('then neither it nor anything that began before is aborted; what begins now may be', async () => {
     const [known, older, begun] = [await decided('commit'), randomUUIDv7(), randomUUIDv7()];
     await log.begin({ transactionId: begun, orders: [], beganAt: new Date() });

@@ -34,7 +34,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 /** A lab for one project of tests, told to them as `system`. */
 export async function launchSystem(
   project: TestProject,
-  over: Pick<LabOptions, 'replicas' | 'natsNodes' | 'proxies' | 'env'> = {},
+  over: Pick<LabOptions, 'replicas' | 'natsNodes' | 'proxies' | 'env' | 'parts'> = {},
 ): Promise<{ lab: Lab; close(): Promise<void> }> {
   const home = mkdtempSync(join(tmpdir(), 'saga-system-'));
   const launcherLog = join(home, 'launcher.log');

@@ -45,7 +45,7 @@ function assertQueue(waiting: Waiting, gid: string, table: string): void {
   expect(waiting.some(({ behind }) => behind.includes(gid))).toBe(true);
 }
 
-describe('When the coordinator stands still between the votes and the decision', () => {
+describe('F21: When the coordinator stands still between the votes and the decision', () => {
   test('then what is in doubt is listed with who waits for it, and others go on', async () => {
     const [who, rich, other] = [somebody(), somebody(), somebody()];
     const before = await holdings(who);

@@ -92,7 +92,7 @@ describe('When a participant asks the coordinator', () => {
   });
 });
 
-describe('When somebody else decides first', () => {
+describe('F26: When somebody else decides first', () => {
   test('then the coordinator follows, tells everybody so, and tries again', async () => {
     const { key, orderId } = keyed();
     const faults = [{ at: 'coordinator.before-decision', do: 'delay', ms: 1_000 } as const];

@@ -25,7 +25,7 @@ async function withOneHit(fault: { at: string; do: string; ms: number }) {
   };
 }
 
-describe.concurrent('When an answer is lost', () => {
+describe.concurrent('F19: When an answer is lost', () => {
   test('of a vote, then the transaction is aborted, and the next attempt commits', async () => {
     const lost = await withOneHit({ at: 'payment.charge.after-prepare', do: 'delay', ms: 8_000 });
     const { customerId, dishId } = lost.who;

@@ -30,7 +30,7 @@ import { write } from '../support/write.ts';
 afterEach(abortAll);
 afterAll(expectInvariants, 120_000);
 
-describe('When a participant is told the same thing twice', () => {
+describe('T6: When a participant is told the same thing twice', () => {
   test('to perform and prepare, then it prepares once and answers the same', async () => {
     const who = somebody();
     const before = await holdings(who);
@@ -128,7 +128,7 @@ describe('When a participant is told the same thing twice', () => {
   });
 });
 
-describe('When a message comes too late', () => {
+describe('T5: When a message comes too late', () => {
   test('to prepare, after the abort, then the vote is no, and nothing is prepared', async () => {
     const transactionId = begun();
     await perform('payment', { transactionId, orders: [branchOrderOf()], thenPrepare: false });

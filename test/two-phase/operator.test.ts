@@ -33,7 +33,7 @@ import { write } from '../support/write.ts';
 afterEach(abortAll);
 afterAll(expectInvariants, 120_000);
 
-describe('When somebody asks for a branch to be ended', () => {
+describe('F21, T7: When somebody asks for a branch to be ended', () => {
   const token = () => readAdminToken(system.home);
 
   test('that has been decided, then it is ended as it was decided, and that may be asked twice', async () => {

@@ -56,7 +56,7 @@ const crashes: Crash[] = [
 ];
 
 describe('When a process is killed in the middle of a two-phase commit', () => {
-  test.each(crashes)('$part at $at, then all databases $decision', async (row) => {
+  test.each(crashes)('F16, F17, F18, F19: $part at $at, then all databases $decision', async (row) => {
     const { at, part, over = {}, decision, told } = row;
     const before = killsOf(part);
     const faults: OrderFault[] = [{ at, do: 'crash' }];
@@ -76,7 +76,7 @@ describe('When a process is killed in the middle of a two-phase commit', () => {
   });
 });
 
-describe('When databases are killed while their branches are in doubt', () => {
+describe('T1: When databases are killed while their branches are in doubt', () => {
   const names = ['payment', 'order'] as const;
 
   test('then the branches are still there afterwards, and end as decided', async () => {
@@ -102,7 +102,7 @@ describe('When databases are killed while their branches are in doubt', () => {
 
 const walWrittenMs = 700;
 
-describe('When the decision log is killed between the votes and the decision', () => {
+describe('T2: When the decision log is killed between the votes and the decision', () => {
   test('then nothing is decided until it is back, and then it is', async () => {
     const before = killsOf('coordinator-db');
     const order = await begin({ faults: undecided(500) });
@@ -157,7 +157,7 @@ describe('When something is away that is asked before a transaction begins', () 
 
 const isReady = () => isOk(`${system.url}/readyz`);
 
-describe('When every part is killed under orders of two-phase commit', () => {
+describe('T9: When every part is killed under orders of two-phase commit', () => {
   const kills = ['inventory', 'coordinator', 'payment-db', 'order', 'coordinator-db', 'logistics'];
   const count = 30;
 

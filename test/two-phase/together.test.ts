@@ -19,7 +19,7 @@ afterAll(expectInvariants, 120_000);
 const refuseAt = (at: string): OrderFault[] => [{ at, do: 'refuse' }];
 const pick = <T>(list: readonly T[], index: number): T => list[index % list.length] as T;
 
-describe('When many orders share their transactions', () => {
+describe('T8: When many orders share their transactions', () => {
   test('then the refused ones are cancelled with their reason, and the others are dispatched', async () => {
     const who = somebody();
     const before = await holdings(who);

@@ -56,7 +56,7 @@ const recovered = (decision: Decision) =>
 
 const modes = ['single', 'grouped'] as const;
 
-describe('When two coordinators place orders on the same wallets and dishes', () => {
+describe('F26: When two coordinators place orders on the same wallets and dishes', () => {
   test('then each order ends as it was answered, and no money and no portion is lost', async () => {
     await using second = await startSecondCoordinator();
     const people = [somebody(), somebody(), somebody()];
@@ -141,7 +141,7 @@ const requestOf = (who: { customerId: string; dishId: string }, over: TwoPhaseRe
   ...over,
 });
 
-describe('When one of two coordinators is killed', () => {
+describe('F26: When one of two coordinators is killed', () => {
   test.each(modes)('after its decision (%s), then the other one commits it everywhere', async (twoPhase) => {
     await using second = await startSecondCoordinator();
     const who = somebody();
@@ -180,7 +180,7 @@ describe('When one of two coordinators is killed', () => {
   });
 });
 
-describe('When one of two coordinators stands still between the votes and its decision', () => {
+describe('F25, F26: When one of two coordinators stands still between the votes and its decision', () => {
   test.each(modes)(
     'for too long (%s), then the other one aborts, and it does not commit when it goes on',
     async (twoPhase) => {
