@@ -37,7 +37,9 @@ export function oneTree({ orders, trail }: Facts): Found {
     if (asked.has(type)) return null;
     const orderId = events.uuid(row, eventWord.order);
     const protocol = orders.get(orderId)?.protocol;
-    const isRoot = (protocol !== '2pc' && first.has(type)) || (protocol !== 'saga' && ofTwoPhase.has(type));
+    // Not in the snapshot: placed since, or nobody's, which I14 looks after.
+    if (protocol === undefined) return null;
+    const isRoot = protocol === '2pc' ? ofTwoPhase.has(type) : first.has(type);
     if (!isRoot) return `its cause ${events.uuid(row, eventWord.cause)} was never said`;
     if (roots.has(orderId)) return 'is a second beginning of its order';
     roots.add(orderId);
