@@ -26,6 +26,7 @@ const serviceOf = (file: string): string | undefined => /^services\/([^/]+)\//.e
 /** Where an event may be called by its name, beside the registry, the reactions, the tests, console and lab. */
 const mayNameEvents: Record<string, string> = {
   'libs/checker/facts.ts': 'the checker reads in SQL which journal entries are ends',
+  'libs/checker/trail.ts': 'the checker knows which events begin a story',
 };
 const namesEvents = (file: string): boolean => {
   const text = textOf(file).replaceAll(/^\s*(\/?\*|\/\/).*$/gm, '');

@@ -79,7 +79,8 @@ function exportsTo(users: readonly Given[]): string[] {
 }
 
 /** Everything else is answered once. */
-const manyAnswers = (subject: string): boolean => subject.includes('.CONSUMER.MSG.NEXT.');
+const manyAnswers = (subject: string): boolean =>
+  subject.includes('.CONSUMER.MSG.NEXT.') || subject.includes('.DIRECT.GET.');
 
 const listOf = (name: string, entries: readonly string[]): string[] =>
   entries.length === 0 ? [] : [`${name}: [`, ...entries.map((entry) => `  ${entry}`), ']'];

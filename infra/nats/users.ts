@@ -120,6 +120,12 @@ const gateway: BrokerUser = {
       subjects: ['INFO', 'MSG.GET'].map((verb) => `${api}.STREAM.${verb}.${eventStream}`),
       why: 'reads what was stored before, and for the checker',
     },
+    {
+      may: 'publish',
+      // What is read comes as it was said, to where the gateway wants it: somewhere that it may say things itself.
+      subjects: [`${api}.DIRECT.GET.${eventStream}`],
+      why: 'reads the whole stream for the checker, many messages at a time',
+    },
     { may: 'publish', subjects: [activeFaultsSubject], why: 'sets the faults', faults: true },
     ...hearsFaults,
   ],

@@ -1,22 +1,9 @@
-/**
- * What the checker looks at: every database in one snapshot each, and the stream. The order database is read
- * first, so that what it calls ended has ended everywhere by the time the others are read; what is still
- * under way is judged by the rules about time, not by those about effects. For two-phase commit, which has no
- * such order among the databases, see two-phase-facts.ts.
- */
-import type { NatsConnection } from '@nats-io/transport-node';
+/** What the checker looks at in the services' databases; gather.ts says in which order. */
 import pg from 'pg';
 import { type ServiceName, serviceNames } from '#libs/contracts/events.ts';
 import type { Items, OrderStatus, Protocol } from '#libs/contracts/orders.ts';
-import { storedMessages } from '#libs/nats/stored-messages.ts';
-import {
-  type Read,
-  readBranches,
-  readDue,
-  readLog,
-  readPrepared,
-  type TwoPhaseFacts,
-} from './two-phase-facts.ts';
+import type { Trail } from './trail-facts.ts';
+import type { TwoPhaseFacts } from './two-phase-facts.ts';
 
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
@@ -66,17 +53,19 @@ export type Facts = {
   effectsUnjournaled: Oddity[];
   undoneUnbarred: Oddity[];
   outboxBefore: OutboxFact[];
+  /** Ids of all messages in the stream. */
   stream: Set<string>;
+  /** Of messages that are not where they should be: the first order that each speaks of. */
+  speaksOf: ReadonlyMap<string, string>;
   outboxAfter: Pick<OutboxFact, 'messageId'>[];
   twoPhase: TwoPhaseFacts;
+  /** A text says why there is none. */
+  trail: Trail | string;
 };
-
-/** Without the coordinator's the rules of two-phase commit say that they cannot look. */
-export type AuditUrls = Record<ServiceName, string> & { coordinator?: string | undefined };
 
 export const publishGraceMs = 15_000;
 
-const orderFacts = `select order_id as "orderId", status, protocol, customer_id as "customerId", city, total, items,
+const orderFacts = `select order_id as "orderId", status, protocol, customer_id as "customerId", city, total, items::text,
   substr(traceparent, 4, 32) as "traceId", body_hash as "bodyHash", faults is not null as "carriesFaults",
   case when body_hash is not null then (
     select outcome from journal j where j.order_id = o.order_id and j.step = 'order.place' and j.direction = 'do')
@@ -111,52 +100,25 @@ const unjournaled = (table: string, step: string, standing: string) => `
     having bool_or(direction = 'do' and outcome = 'done')) j on j.order_id = b.order_id
   where (b.status = '${standing}') is distinct from (j.says = 'done') or (b.order_id is null) <> (j.order_id is null)`;
 
-export async function gatherFacts(urls: AuditUrls, connection: NatsConnection): Promise<Facts> {
-  const clients = await Promise.all(serviceNames.map((name) => openSnapshot(urls[name])));
-  const byName = new Map(serviceNames.map((name, index) => [name, clients[index] as pg.Client]));
-  const coordinator = urls.coordinator === undefined ? undefined : await openSnapshot(urls.coordinator);
-  if (coordinator) clients.push(coordinator);
-  const read: ReadOf = (service, text) => readerOf(byName.get(service) as pg.Client)(text);
-
-  try {
-    const logReader = coordinator && readerOf(coordinator);
-    const due = await readDue(logReader);
-    await byName.get('order')?.query(snapshot);
-    const orders = await readOrders(read);
-    await Promise.all(
-      serviceNames.filter((name) => name !== 'order').map((name) => byName.get(name)?.query(snapshot)),
-    );
-    const outboxBefore = await readOutboxes(read);
-    // By this query every database has its snapshot: what these show as decided is in the log from now on.
-    await coordinator?.query(snapshot);
-    const log = await readLog(logReader, due);
-    const twoPhase = {
-      log,
-      branches: await readBranches((name) => readerOf(byName.get(name) as pg.Client), log),
-      prepared: (
-        await Promise.all(
-          serviceNames.map((name) => readPrepared(name, readerOf(byName.get(name) as pg.Client))),
-        )
-      ).flat(),
-    };
-    const facts = { twoPhase, orders, outboxBefore, ...(await readEffects(read)) };
-    // The stream is read between two looks at the outboxes: each direction of I6 has its right order.
-    const stream = await readStream(connection);
-    await Promise.all(clients.map((client) => client.query('commit')));
-    return { ...facts, stream, outboxAfter: await readOutboxIds(read) };
-  } finally {
-    await Promise.all(clients.map((client) => client.end()));
-  }
-}
-
 /** What each rule needs of the services' databases. Apart from where the rows come from, so that a simulation can ask for them too. */
 export type ReadOf = <Row extends pg.QueryResultRow>(service: ServiceName, text: string) => Promise<Row[]>;
 
-export const readOrders = async (read: ReadOf) => byOrder(await read<OrderFact>('order', orderFacts));
+export async function readOrders(read: ReadOf): Promise<Map<string, OrderFact>> {
+  const rows = await read<WithText<OrderFact>>('order', orderFacts);
+  const share = sharing();
+  for (const row of rows) {
+    row.customerId = share(row.customerId);
+    row.city = share(row.city);
+  }
+  return byOrder(withItems(rows, share));
+}
 export const readOutboxes = (read: ReadOf) => readAll<OutboxFact>(read, outboxFacts);
 export const readOutboxIds = (read: ReadOf) => readAll<Pick<OutboxFact, 'messageId'>>(read, outboxIds);
 
-type Effects = Omit<Facts, 'orders' | 'outboxBefore' | 'stream' | 'outboxAfter' | 'twoPhase'>;
+type Effects = Omit<
+  Facts,
+  'orders' | 'outboxBefore' | 'stream' | 'speaksOf' | 'outboxAfter' | 'twoPhase' | 'trail'
+>;
 
 /** One query after another on each database: a client takes one at a time. */
 export async function readEffects(read: ReadOf): Promise<Effects> {
@@ -176,9 +138,12 @@ export async function readEffects(read: ReadOf): Promise<Effects> {
     ),
     stock: await read('inventory', 'select dish_id as "dishId", free, reserved from stock'),
     reservations: byOrder(
-      await read<ReservationFact>(
-        'inventory',
-        'select order_id as "orderId", items, status from reservations',
+      withItems(
+        await read<WithText<ReservationFact>>(
+          'inventory',
+          'select order_id as "orderId", items::text, status from reservations',
+        ),
+        sharing(),
       ),
     ),
     assignments: byOrder(
@@ -202,33 +167,30 @@ async function readAll<Row>(read: ReadOf, text: string): Promise<Row[]> {
   return parts.flat();
 }
 
-const snapshot = 'begin isolation level repeatable read read only';
-const statementTimeoutMs = 60_000;
+type WithText<Row> = Omit<Row, 'items'> & { items: string };
 
-async function openSnapshot(connectionString: string): Promise<pg.Client> {
-  const client = new pg.Client({
-    connectionString,
-    application_name: 'checker',
-    statement_timeout: statementTimeoutMs,
+/** What many orders have in common is kept once: with 100,000 orders this is half of their memory. */
+function withItems<Row extends { items: string }>(rows: Row[], share: (text: string) => string) {
+  const parsed = new Map<string, Items>();
+  return rows.map((row) => {
+    const text = share(row.items);
+    const items = parsed.get(text) ?? (JSON.parse(text) as Items);
+    if (parsed.size < sharedMax) parsed.set(text, items);
+    return Object.assign(row, { items }) as unknown as Omit<Row, 'items'> & { items: Items };
   });
-  // Whoever waits for a query hears of a lost connection; without a listener it would end the process.
-  client.on('error', () => {});
-  await client.connect();
-  return client;
 }
 
-const readerOf =
-  (client: pg.Client): Read =>
-  async (text, values) =>
-    (await client.query(text, values)).rows;
+/** Different texts, at most: beyond it each row has its own again. */
+const sharedMax = 10_000;
+
+function sharing(): (text: string) => string {
+  const known = new Map<string, string>();
+  return (text) => {
+    const same = known.get(text) ?? text;
+    if (known.size < sharedMax) known.set(text, same);
+    return same;
+  };
+}
 
 const byOrder = <Row extends { orderId: string }>(rows: readonly Row[]) =>
   new Map(rows.map((row) => [row.orderId, row]));
-
-/** Ids of all messages in the stream. */
-async function readStream(connection: NatsConnection): Promise<Set<string>> {
-  const stored = storedMessages(connection);
-  const ids = await stored.ids(await stored.bounds());
-  // What the broker had forgotten has a second part in its id (libs/step/relay.ts).
-  return new Set([...ids].map(([sequence, id]) => id.split('/')[0] || `(no id, sequence ${sequence})`));
-}

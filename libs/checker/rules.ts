@@ -5,6 +5,7 @@ import { eventAgeMsMax } from '#libs/nats/streams.ts';
 import { type Facts, type OrderFact, publishGraceMs } from './facts.ts';
 import { ordersCommittedLately, ordersInFlight } from './in-flight.ts';
 import { onePerKey } from './keys.ts';
+import { oneTree, sameStory } from './trail.ts';
 import { noneStays, oneOutcome } from './two-phase.ts';
 
 export type Violation = { orderId: string | null; detail: string };
@@ -42,6 +43,8 @@ export const rules: readonly Rule[] = [
   { id: 'I10', title: 'One Idempotency-Key is one order and one answer', check: onePerKey },
   { id: 'I11', title: 'A 2xx answer is durable', check: durable },
   { id: 'I12', title: 'Every order comes to its end', check: ends },
+  { id: 'I13', title: 'One trace and one tree of causes per order', check: oneTree },
+  { id: 'I14', title: 'The stream alone tells the same story as the journals', check: sameStory },
 ];
 
 /** What can be compared with other databases: ended, and not on its way to them at this moment. */
@@ -144,14 +147,16 @@ function published(facts: Facts, { quiet }: CheckOptions) {
   const violations: Violation[] = [];
   for (const { service, messageId, published: said, ageMs, orderId } of facts.outboxBefore) {
     if (said && ageMs < eventAgeMsMax && !facts.stream.has(messageId)) {
-      violations.push({ orderId: null, detail: `${service}: message ${messageId} is gone from the stream` });
+      const detail = `${service}: message ${messageId} is gone from the stream`;
+      violations.push({ orderId: facts.speaksOf.get(messageId) ?? null, detail });
     } else if (!said && (quiet || (ageMs > publishGraceMs && !lately.has(orderId ?? '')))) {
-      violations.push({ orderId: null, detail: `${service}: message ${messageId} waits since ${ageMs} ms` });
+      violations.push({ orderId, detail: `${service}: message ${messageId} waits since ${ageMs} ms` });
     }
   }
   for (const messageId of facts.stream) {
     if (!committed.has(messageId)) {
-      violations.push({ orderId: null, detail: `message ${messageId} was published but never committed` });
+      const detail = `message ${messageId} was published but never committed`;
+      violations.push({ orderId: facts.speaksOf.get(messageId) ?? null, detail });
     }
   }
   return { checked: facts.outboxBefore.length + facts.stream.size, violations };

@@ -34,6 +34,8 @@ export const streams = [
     // the lead with a message in hand refuses its repeats for as long, should it lead again (publish.ts).
     duplicate_window: nanos(30_000),
     republish: { src: '>', dest: `${storedEventsPrefix}.>` },
+    // For the checker, which reads it as a whole (read-stream.ts).
+    allow_direct: true,
   },
   {
     name: deadLetterStream,

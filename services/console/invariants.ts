@@ -1,7 +1,7 @@
 /** The checker over HTTP. One check at a time: who asks meanwhile gets the answer of the one under way. */
 import type { NatsConnection } from '@nats-io/transport-node';
 import { checkInvariants, type Invariants } from '#libs/checker/check.ts';
-import type { AuditUrls } from '#libs/checker/facts.ts';
+import type { AuditUrls } from '#libs/checker/gather.ts';
 import { invariantsQuery } from '#libs/contracts/answers.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';

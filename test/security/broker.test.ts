@@ -164,7 +164,8 @@ describe.each(variants)('On $name', ({ binary, settings }) => {
     await createPublisher(await as('order'))({ messageId, subject: 'order.dispatched', body });
     const stored = storedMessages(gateway);
     const { messages, lastSequence } = await stream.state();
-    const ids = await stored.ids(await stored.bounds());
+    const ids = new Map<number, string>();
+    await stored.read(await stored.bounds(), ({ sequence, id }) => void ids.set(sequence, id));
     expect(ids.size).toBe(messages);
     expect(ids.get(lastSequence)).toBe(messageId);
     expect(await stored.from(lastSequence)).toMatchObject({ seq: lastSequence, subject: 'order.dispatched' });

@@ -60,8 +60,18 @@ async function gather(read: ReadOf, stream: ReadonlySet<string>): Promise<Facts>
   ]);
   const log = 'the simulation runs no coordinator';
   const branches = await readBranches(() => async () => [], log);
+  const trail = 'the simulation keeps no events';
   const twoPhase = { log, branches, prepared: [] };
-  return { orders, outboxBefore, ...effects, outboxAfter, stream: new Set(stream), twoPhase };
+  return {
+    orders,
+    outboxBefore,
+    ...effects,
+    outboxAfter,
+    stream: new Set(stream),
+    speaksOf: new Map(),
+    trail,
+    twoPhase,
+  };
 }
 
 export const describeViolation = ({ rule, orderId, detail }: Violation): string =>

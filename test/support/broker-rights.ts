@@ -48,7 +48,6 @@ const forEverybody: readonly Attempt[] = [
       ...['CREATE', 'UPDATE', 'DELETE', 'PURGE', 'MSG.DELETE', 'SNAPSHOT', 'RESTORE', 'PEER.REMOVE'].map(
         (verb) => `${api}.STREAM.${verb}.${stream}`,
       ),
-      `${api}.DIRECT.GET.${stream}`,
       `${api}.DIRECT.GET.${stream}.payment.completed`,
       `${api}.CONSUMER.CREATE.${stream}`,
       `${api}.CONSUMER.CREATE.${stream}.spy.payment.>`,
@@ -103,7 +102,10 @@ export function foreignTo(user: string): Attempt[] {
       `$JS.ACK._.hash.EVENTS.${name}.1.1.1.1.0`,
     ]),
     ...others.map((name) => `${inboxPrefixOf(name)}.x`),
-    ...(user === 'gateway' ? [] : [activeFaultsSubject, `${api}.STREAM.MSG.GET.EVENTS`]),
+    ...(user === 'gateway'
+      ? []
+      : [activeFaultsSubject, `${api}.STREAM.MSG.GET.EVENTS`, `${api}.DIRECT.GET.EVENTS`]),
+    ...['DEAD_LETTERS', 'KV_faults'].map((stream) => `${api}.DIRECT.GET.${stream}`),
     ...(user === 'coordinator' ? [`${api}.STREAM.INFO.EVENTS`] : []),
     ...['INFO', 'MSG.GET'].map((verb) => `${api}.STREAM.${verb}.DEAD_LETTERS`),
   ];

@@ -39,6 +39,7 @@ export function world() {
     assignments: new Map([[orderId, { orderId, status: 'assigned' }]]),
     ...{ journalRows: 0, endsTwice: [], effectsTwice: [], effectsUnjournaled: [], undoneUnbarred: [] },
     ...{ outboxBefore: [], stream: new Set<string>(), outboxAfter: [] },
+    ...{ speaksOf: new Map<string, string>(), trail: 'made by hand' },
     twoPhase: { log, branches, prepared: [] },
   };
   /** The transaction has not reached this participant: neither its branch nor its effects are in the snapshot. */

@@ -25,7 +25,22 @@ export async function expectInvariants(): Promise<void> {
   ).catch(() => undefined); // The assertion below says more than "not in time".
   expect(last.found && violated(last.found)).toEqual([]);
   expect(last.found?.rules.map(({ id }) => id)).toEqual(
-    expect.arrayContaining(['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9', 'I10', 'I11', 'I12']),
+    expect.arrayContaining([
+      'I1',
+      'I2',
+      'I3',
+      'I4',
+      'I5',
+      'I6',
+      'I7',
+      'I8',
+      'I9',
+      'I10',
+      'I11',
+      'I12',
+      'I13',
+      'I14',
+    ]),
   );
   expect((await call('DELETE', '/api/faults')).status).toBe(204);
 }

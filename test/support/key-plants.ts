@@ -93,7 +93,7 @@ const copyOf = (orderId: string, to: string) =>
     'order',
     `insert into orders (order_id, status, protocol, customer_id, city, items, total, traceparent, body_hash,
                          created_at, deadline, ended_at)
-     select $2, 'CANCELLED', protocol, customer_id, city, items, total, traceparent, body_hash,
+     select $2, 'CANCELLED', '2pc', customer_id, city, items, total, traceparent, body_hash,
             created_at, deadline, ended_at from orders where order_id = $1`,
     [orderId, to],
   );

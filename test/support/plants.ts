@@ -4,6 +4,7 @@ import type pg from 'pg';
 import type { CheckOptions } from '#libs/checker/rules.ts';
 import type { Bus } from './bus.ts';
 import { plantsOfKeys } from './key-plants.ts';
+import { plantsOfTrails } from './trail-plants.ts';
 import { plantsOfTwoPhase } from './two-phase-plants.ts';
 import { write } from './write.ts';
 
@@ -18,6 +19,8 @@ export type Plant = {
   plant: () => Promise<unknown>;
   uproot: () => Promise<unknown>;
   options?: () => Partial<CheckOptions>;
+  /** What cannot be true either, once this is not. */
+  also?: readonly string[];
 };
 
 /** What was deleted, to be put back. */
@@ -72,8 +75,8 @@ export const plantsFor = ({ good, bad, agreed, keyed, keyedAgreed }: Planted, bu
     about: good,
     async plant() {
       await write('logistics', `update assignments set status = 'unassigned' where order_id = $1`, [good()]);
-      const values = `values ($1, 'logistics.assign', 'undo', 'done', null, 99, $2, 1, now())`;
-      await write('logistics', `${entry} ${values}`, [good(), randomUUID()]);
+      const values = `select order_id, step, 'undo', 'done', null, 99, event_id, 1, now()`;
+      await write('logistics', `${entry} ${values} from journal where order_id = $1`, [good()]);
     },
     async uproot() {
       await write('logistics', `update assignments set status = 'assigned' where order_id = $1`, [good()]);
@@ -85,8 +88,9 @@ export const plantsFor = ({ good, bad, agreed, keyed, keyedAgreed }: Planted, bu
     name: 'a dispatched order that is cancelled as well',
     about: good,
     plant() {
-      const values = `values ($1, 'order.place', 'undo', 'done', 'order.cancelled', 99, $2, 1, now())`;
-      return write('order', `${entry} ${values}`, [good(), randomUUID()]);
+      const values = `select order_id, 'order.place', 'undo', 'done', 'order.cancelled', 99, event_id, 1, now()`;
+      const cause = `from journal where order_id = $1 and step = 'order.dispatch'`;
+      return write('order', `${entry} ${values} ${cause}`, [good()]);
     },
     uproot: () => write('order', `delete from journal where order_id = $1 and direction = 'undo'`, [good()]),
   },
@@ -122,7 +126,7 @@ export const plantsFor = ({ good, bad, agreed, keyed, keyedAgreed }: Planted, bu
   {
     rule: 'I6',
     name: 'an outbox row that is gone',
-    about: () => null,
+    about: () => JSON.parse(kept?.body ?? '[{}]')[0].subject,
     async plant() {
       [kept] = await write(
         'payment',
@@ -145,6 +149,7 @@ export const plantsFor = ({ good, bad, agreed, keyed, keyedAgreed }: Planted, bu
   {
     rule: 'I7',
     name: 'a step that ran after its undo',
+    also: ['I13', 'I14'],
     about: bad,
     plant: () => shiftCharge(bad(), 50),
     uproot: () => shiftCharge(bad(), -50),
@@ -152,6 +157,7 @@ export const plantsFor = ({ good, bad, agreed, keyed, keyedAgreed }: Planted, bu
   {
     rule: 'I7',
     name: 'an undo without its barrier',
+    also: ['I14'],
     about: bad,
     async plant() {
       [kept] = await write(
@@ -178,18 +184,25 @@ export const plantsFor = ({ good, bad, agreed, keyed, keyedAgreed }: Planted, bu
   {
     rule: 'I12',
     name: 'an order that does not come to its end',
-    about: () => strayId,
-    plant: () =>
+    about: good,
+    async plant() {
+      const [row] = await write(
+        'order',
+        `update orders o set status = 'CONFIRMED', ended_at = null, deadline = now() + interval '1 day'
+         from orders before where o.order_id = $1 and before.order_id = $1
+         returning before.ended_at::text, before.deadline::text`,
+        [good()],
+      );
+      kept = row;
+    },
+    uproot: () =>
       write(
         'order',
-        `insert into orders (order_id, status, protocol, customer_id, city, items, total, traceparent,
-                             body_hash, created_at, deadline)
-         select $1, 'PENDING', protocol, customer_id, city, items, total, traceparent,
-                body_hash, created_at, now() + interval '1 day' from orders where order_id = $2`,
-        [strayId, good()],
+        `update orders set status = 'DISPATCHED', ended_at = $2, deadline = $3 where order_id = $1`,
+        [...[good(), kept?.ended_at, kept?.deadline]],
       ),
-    uproot: () => write('order', 'delete from orders where order_id = $1', [strayId]),
   },
+  ...plantsOfTrails(good, bad, bus),
 ];
 
 const setReserved = (orderId: string, quantity: number) =>

@@ -69,6 +69,7 @@ export const plantsOfTwoPhase = (good: () => string, agreed: () => string, stray
   {
     rule: 'I8',
     name: 'an order that no transaction placed',
+    also: ['I13'],
     about: good,
     plant: () => setProtocol(good(), '2pc'),
     uproot: () => setProtocol(good(), 'saga'),
