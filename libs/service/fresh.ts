@@ -1,17 +1,17 @@
 /**
  * Reference data in memory, read again when it is older than `freshMsMax`. Whoever it is read from may be away
- * for a moment without taking it away; a first read that fails is tried again by whoever asks next.
+ * for a moment without taking it away; while nothing has been read, every failure is tried again by whoever asks next.
  */
 export function createFresh<Data>(freshMsMax: number, read: () => Promise<Data>): () => Promise<Data> {
   let current: Promise<Data> | undefined;
-  let readAt = 0;
+  let readAtMs = 0;
   return () => {
-    if (!current || Date.now() - readAt > freshMsMax) {
+    if (!current || performance.now() - readAtMs > freshMsMax) {
       const before = current;
-      readAt = Date.now();
+      readAtMs = performance.now();
       current = read().catch((error) => {
         if (before) return before;
-        readAt = 0;
+        current = undefined;
         throw error;
       });
     }

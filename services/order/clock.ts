@@ -4,31 +4,20 @@
  */
 import { sql } from 'drizzle-orm';
 import type { ServiceContext } from '#libs/service/definition.ts';
+import { createFresh } from '#libs/service/fresh.ts';
 
 const lookEveryMs = 10_000;
 
 export function createDatabaseClock({ db }: Pick<ServiceContext, 'db'>): () => Promise<Date> {
-  let looked: Promise<{ databaseMs: number; atMs: number }> | undefined;
-  let lookedAtMs = 0;
-
-  async function look() {
+  const looked = createFresh(lookEveryMs, async () => {
     const { rows } = await db.execute<{ ms: number }>(
       sql`select (extract(epoch from clock_timestamp()) * 1000)::float8 as ms`,
     );
     return { databaseMs: rows[0]?.ms ?? Number.NaN, atMs: performance.now() };
-  }
+  });
 
   return async () => {
-    if (!looked || performance.now() - lookedAtMs > lookEveryMs) {
-      const before = looked;
-      lookedAtMs = performance.now();
-      looked = look().catch((error) => {
-        if (before) return before;
-        looked = undefined;
-        throw error;
-      });
-    }
-    const { databaseMs, atMs } = await looked;
+    const { databaseMs, atMs } = await looked();
     return new Date(databaseMs + performance.now() - atMs);
   };
 }
