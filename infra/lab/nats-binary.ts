@@ -1,8 +1,7 @@
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { promisify } from 'node:util';
 import { LabError } from './errors.ts';
 import { fromDebian, fromGo, fromRelease, release } from './nats-sources.ts';
+import { checkedVersion, clusterVersionMin, type Version, versionMin } from './nats-version.ts';
 import { cachedTool, fetchTool, toolOnPath } from './tool-cache.ts';
 import type { Release } from './tool-download.ts';
 
@@ -18,14 +17,11 @@ export type BrokerSearch = {
   signal?: AbortSignal | undefined;
   /** Injected by tests; everyone else takes the pinned release. */
   release?: Release;
+  /** `clusterVersionMin` for the nodes of a cluster. */
+  least?: Version;
 };
 
 type Finder = { name: string; find: (search: BrokerSearch, cached: string) => Promise<string | undefined> };
-
-/** `sync_interval: always`, without which an acknowledged message can be lost in a power cut, came with 2.10. */
-const versionMin = [2, 10] as const;
-const versionWithinMs = 5_000;
-const run = promisify(execFile);
 
 /** Where the server comes from: first that works. A finder answers undefined when it has nothing to offer. */
 const finders: readonly Finder[] = [
@@ -34,6 +30,10 @@ const finders: readonly Finder[] = [
     find: async (search) => toolOnPath(search.env.PATH ?? '', 'nats-server'),
   },
   { name: 'the cache', find: async (_, cached) => (existsSync(cached) ? cached : undefined) },
+  {
+    name: 'the cache of a broker alone',
+    find: async ({ env }, cached) => [cachedPath(env)].find((path) => path !== cached && existsSync(path)),
+  },
   {
     name: `the NATS release ${release.version}`,
     find: (search, cached) => fetched(cached, search, (directory) => fromRelease(directory, search)),
@@ -51,14 +51,15 @@ const finders: readonly Finder[] = [
 /** Finds a NATS server, or fetches one into the cache; says what it does, because fetching takes seconds. */
 export async function findBroker(search: BrokerSearch): Promise<Broker> {
   if (search.env.NATS_URL) return { kind: 'external', url: search.env.NATS_URL };
-  const cached = cachedPath(search.env);
+  const { least = versionMin } = search;
+  const cached = cachedPath(search.env, least);
   const reasons: string[] = [];
   for (const { name, find } of finders) {
     search.signal?.throwIfAborted();
     try {
       const path = await find(search, cached);
       if (path === undefined) continue;
-      return { kind: 'binary', path, version: await checkedVersion(path), from: name };
+      return { kind: 'binary', path, version: await checkedVersion(path, least), from: name };
     } catch (error) {
       search.signal?.throwIfAborted();
       const reason = error instanceof Error ? error.message : String(error);
@@ -69,7 +70,7 @@ export async function findBroker(search: BrokerSearch): Promise<Broker> {
   throw new LabError(
     'broker-missing',
     [
-      `No NATS server of version ${versionMin.join('.')} or newer was found, and none could be fetched:`,
+      `No NATS server of version ${least.join('.')} or newer was found, and none could be fetched:`,
       ...(reasons.length === 0 ? ['  nothing on the PATH, nothing in the cache'] : reasons),
       'Install one (macOS: brew install nats-server; with Go:',
       `  go install github.com/nats-io/nats-server/v2@v${release.version}),`,
@@ -78,20 +79,14 @@ export async function findBroker(search: BrokerSearch): Promise<Broker> {
   );
 }
 
-export const cachedPath = (env: BrokerSearch['env']): string => cachedTool(env, 'nats-server');
+export const cachedPath = (env: BrokerSearch['env'], least = versionMin): string =>
+  cachedTool(env, least === clusterVersionMin ? 'nats-server-cluster' : 'nats-server');
 
 const fetched = (
   cached: string,
-  { say }: BrokerSearch,
+  { say, least = versionMin }: BrokerSearch,
   fetchInto: (directory: string) => Promise<string | undefined>,
-) => fetchTool(cached, { label: 'NATS', say, checkedVersion }, fetchInto);
-
-/** Runs the program: a binary of another platform or a broken download must not get as far as being started. */
-async function checkedVersion(path: string): Promise<string> {
-  const { stdout } = await run(path, ['--version'], { timeout: versionWithinMs, env: {} });
-  const [, text = '', major = 0, minor = 0] = /v?((\d+)\.(\d+)\.[\w.-]+)/.exec(stdout) ?? [];
-  const isEnough =
-    Number(major) > versionMin[0] || (Number(major) === versionMin[0] && Number(minor) >= versionMin[1]);
-  if (isEnough) return text;
-  throw new Error(`version ${text || 'unknown'} is too old, ${versionMin.join('.')} is needed`);
-}
+) => {
+  const fetching = { label: 'NATS', say, checkedVersion: (path: string) => checkedVersion(path, least) };
+  return fetchTool(cached, fetching, fetchInto);
+};

@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { BrokerSearch } from './nats-binary.ts';
+import { checkedVersion, versionMin } from './nats-version.ts';
 import { hasGo, type Release, unpackRelease, withoutHosts } from './tool-download.ts';
 
 /**
@@ -57,7 +58,9 @@ export async function fromDebian(directory: string, search: BrokerSearch): Promi
   for (const suite of suites) {
     search.say(`NATS: fetching the package of Debian ${suite}`);
     try {
-      return await packageOf(suite, mirror, join(directory, suite), search.signal);
+      const path = await packageOf(suite, mirror, join(directory, suite), search.signal);
+      await checkedVersion(path, search.least ?? versionMin);
+      return path;
     } catch (error) {
       search.signal?.throwIfAborted();
       failures.push(`${suite}: ${withoutHosts(error)}`);

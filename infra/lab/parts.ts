@@ -8,6 +8,7 @@ import { type Links, linksServer } from './links/part.ts';
 import { planLinks, through } from './links/plan.ts';
 import { type BrokerKeeper, isOk, keep, natsServers, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
+import { clusterVersionMin, versionMin } from './nats-version.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
 import { type DatabaseServer, databaseServer } from './postgres.ts';
 import { createMissing, linkLibraries, postgresBinary } from './postgres-install.ts';
@@ -73,7 +74,12 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const databaseNames = topology.databases.map(({ name }) => name);
   const passwords = passwordsOf(join(home, 'passwords.json'), databaseNames, brokerUserNames);
   const [broker, servers, traces] = await Promise.all([
-    findBroker({ env: search, say, signal: options.signal }),
+    findBroker({
+      env: search,
+      say,
+      signal: options.signal,
+      least: isCluster(topology) ? clusterVersionMin : versionMin,
+    }),
     timed(say, 'databases prepared', () => prepareDatabases(options, passwords)),
     tracing({ ...options, search: { env: search, say, signal: options.signal } }),
   ]);
