@@ -5,7 +5,6 @@ const group = (groupOrder: number) => ({ groupOrder });
 
 const journeyMs = 60_000;
 const setupMs = 120_000;
-const shortTwoPhase = ['ends', 'keys', 'together'].map((name) => `test/two-phase/${name}.test.ts`);
 
 export default defineConfig({
   test: {
@@ -68,13 +67,14 @@ export default defineConfig({
         },
       },
       {
-        // What `npm test` runs on a lab, and all of them share it and look at its sums: never two files at a time.
+        // All of these share one running lab and look at its sums: never two files at a time.
         test: {
-          name: 'journeys',
+          name: 'system',
           setupFiles: ['test/support/evidence.ts'],
           include: [
             'test/journeys/*.test.ts',
-            ...shortTwoPhase,
+            'test/two-phase/*.test.ts',
+            'test/security/*.test.ts',
             'test/conformance.test.ts',
             'test/checker.test.ts',
           ],
@@ -83,20 +83,6 @@ export default defineConfig({
           testTimeout: journeyMs,
           hookTimeout: setupMs,
           sequence: group(4),
-        },
-      },
-      {
-        // The same on another lab, for what takes longer.
-        test: {
-          name: 'system',
-          setupFiles: ['test/support/evidence.ts'],
-          include: ['test/two-phase/*.test.ts', 'test/security/*.test.ts'],
-          exclude: shortTwoPhase,
-          globalSetup: 'test/support/system.ts',
-          fileParallelism: false,
-          testTimeout: journeyMs,
-          hookTimeout: setupMs,
-          sequence: group(10),
         },
       },
       {

@@ -92,9 +92,18 @@ describe('While the broker is away', { timeout: slowMs }, () => {
 
 describe('While a service cannot publish', { timeout: slowMs }, () => {
   test('it takes nothing more in, and goes on when it can', async () => {
-    // Not yet due, so that no relay publishes them.
-    const rows = `select gen_random_uuid(), 'payment.completed', 0, '[]', now() + interval '1 hour' from generate_series(1, ${messagesMax})`;
-    await query('payment', `insert into outbox (message_id, subject, events, body, created_at) ${rows}`);
+    // Just written, so that no relay publishes them before they are locked.
+    const rows = `select gen_random_uuid(), 'payment.completed', 0, '[]', now() from generate_series(1, ${messagesMax})`;
+    const columns = 'message_id, subject, events, body, created_at';
+    const written = await query(
+      'payment',
+      `insert into outbox (${columns}) ${rows} returning message_id as id`,
+    );
+    const ids = `(${written.map(({ id }) => `'${id}'`).join()})`;
+    const holder = new pg.Client({ connectionString: lab.databases.payment?.url });
+    await holder.connect();
+    await holder.query('begin');
+    await holder.query(`select from outbox where message_id in ${ids} for update`);
     await eventually('payment says that it is full', async () => {
       const answer = await fetch(`http://127.0.0.1:${portOf('payment')}/metrics`);
       return /^saga_outbox_full\{[^}]*\} 1$/m.test(await answer.text());
@@ -108,7 +117,9 @@ describe('While a service cannot publish', { timeout: slowMs }, () => {
     );
     expect(charged.length).toBeLessThan(orders.length);
 
-    await query('payment', `delete from outbox where created_at > now()`);
+    await holder.query(`delete from outbox where message_id in ${ids}`);
+    await holder.query('commit');
+    await holder.end();
     const ends = await shop.settled();
     expect(ends.at(-1)).toMatchObject({ status: 'DISPATCHED' });
   });
