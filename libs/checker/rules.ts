@@ -1,7 +1,7 @@
 /** The invariants as data (README, "What is guaranteed"). Each is a pure function of the facts; each has a planted violation. */
 import { dishes, wallets } from '#libs/contracts/lab-data.ts';
 import type { Items } from '#libs/contracts/orders.ts';
-import { eventAgeMsMax } from '#libs/nats/streams.ts';
+import { storedAgeMsMax } from '#libs/nats/streams.ts';
 import { type Facts, type OrderFact, publishGraceMs } from './facts.ts';
 import { ordersCommittedLately, ordersInFlight } from './in-flight.ts';
 import { onePerKey } from './keys.ts';
@@ -146,7 +146,7 @@ function published(facts: Facts, { quiet }: CheckOptions) {
   const lately = ordersCommittedLately(facts, publishGraceMs);
   const violations: Violation[] = [];
   for (const { service, messageId, published: said, ageMs, orderId } of facts.outboxBefore) {
-    if (said && ageMs < eventAgeMsMax && !facts.stream.has(messageId)) {
+    if (said && ageMs < storedAgeMsMax && !facts.stream.has(messageId)) {
       const detail = `${service}: message ${messageId} is gone from the stream`;
       violations.push({ orderId: facts.speaksOf.get(messageId) ?? null, detail });
     } else if (!said && (quiet || (ageMs > publishGraceMs && !lately.has(orderId ?? '')))) {

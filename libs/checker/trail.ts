@@ -1,6 +1,6 @@
 /** The rules about an order's story: one tree (I13), told alike by the stream alone and by the journals (I14). */
 import { type EventType, eventTypeNames } from '#libs/contracts/events.ts';
-import { eventAgeMsMax } from '#libs/nats/streams.ts';
+import { storedAgeMsMax } from '#libs/nats/streams.ts';
 import { type EventTable, eventWord, inJournal, inStream } from './event-table.ts';
 import { typeOf } from './event-words.ts';
 import { type Facts, publishGraceMs } from './facts.ts';
@@ -70,7 +70,7 @@ export function sameStory(facts: Facts, { quiet }: CheckOptions): Found {
     else {
       const ageMs = readAtMs - events.timeOf(row);
       // What is older than the stream keeps is told by the journals alone.
-      if (ageMs >= eventAgeMsMax || (!quiet && ageMs <= publishGraceMs)) continue;
+      if (ageMs >= storedAgeMsMax || (!quiet && ageMs <= publishGraceMs)) continue;
       if (!quiet && lately.has(events.uuid(row, eventWord.order))) continue;
       violations.push(about(events, row, 'is in the journal, and not in the stream'));
     }

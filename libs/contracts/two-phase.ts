@@ -124,7 +124,7 @@ export type Decision = (typeof decisions)[number];
 /** The answer to a participant that is in doubt. */
 export const inquiryAnswer = z.object({ transactionId, decision: z.enum(decisions) });
 
-const transactionsAskedMax = 200;
+export const transactionsAskedMax = 200;
 
 /** Which of these a participant has committed, and of all others the newest that began before that one. */
 export const committedQuestion = z.strictObject({

@@ -49,6 +49,8 @@ export async function connectNats(options: NatsOptions): Promise<NatsConnection>
 async function leaveStillNodes(connection: NatsConnection): Promise<void> {
   for await (const status of connection.status()) {
     const isStill = status.type === 'ping' && status.pendingPings >= pingsUnansweredMax;
-    if (isStill && connection.info?.cluster !== undefined) await connection.reconnect();
+    if (!isStill || connection.info?.cluster === undefined || connection.isDraining()) continue;
+    // It may be told to stop in this very moment.
+    await connection.reconnect().catch(() => undefined);
   }
 }

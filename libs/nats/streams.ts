@@ -21,6 +21,8 @@ export const storedEventsPrefix = 'stored';
 const hour = 60 * 60 * 1000;
 /** Shorter than the outboxes' retention: whatever the stream holds, an outbox can still vouch for. */
 export const eventAgeMsMax = 24 * hour;
+/** Younger ones are surely there: clocks differ, and whoever compares takes a while for it. */
+export const storedAgeMsMax = eventAgeMsMax - 10 * 60_000;
 /** As long as the services keep the letters themselves. */
 export const deadLetterAgeMsMax = 30 * 24 * hour;
 

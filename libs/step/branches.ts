@@ -127,7 +127,7 @@ const retentionMs = 26 * 60 * 60 * 1_000;
 
 /** Shorter than the decision log keeps its rows after their end: what is testified must still stand there. */
 const testifiedMs = 23 * 60 * 60 * 1_000;
-const testifiedMax = 100;
+const testifiedMax = 1_000;
 
 /** What is committed here: of the transactions asked about, and of all others the newest in the order of their ids. */
 export async function committedBranches(

@@ -9,7 +9,7 @@
 import type { NatsConnection } from '@nats-io/transport-node';
 import type pg from 'pg';
 import type { Looking } from '#libs/nats/looking.ts';
-import { eventAgeMsMax } from '#libs/nats/streams.ts';
+import { storedAgeMsMax } from '#libs/nats/streams.ts';
 import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
 import { missingRanges, newestOf, type Range, returnHoles, returnRange } from './forgotten.ts';
 import { repeat } from './repeat.ts';
@@ -24,8 +24,6 @@ const waitsMsMax = 5_000;
 const lookAgainMs = 250;
 /** A node that has just come to lead a cluster may not know yet all that it has. */
 const leaderCatchesUpMs = 300;
-/** So close to its age a message may be gone because of that. */
-const ageMarginMs = 10 * 60_000;
 /** Of one transaction. */
 const rowsMax = 1_000;
 
@@ -87,7 +85,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
 
   /** The outbox is asked before the stream's ends: what is marked by then must be there. */
   const compare = async () => {
-    const since = new Date(now().getTime() - eventAgeMsMax + ageMarginMs);
+    const since = new Date(now().getTime() - storedAgeMsMax);
     const { first, holes } = await looking.ends();
     const newest = await runThenCommit(pool, (tx) => newestOf(tx, subjects, first, since));
     const used = newest.filter(({ last }) => last > 0);

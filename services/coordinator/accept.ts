@@ -24,7 +24,7 @@ const log = createDecisionLog({ synced: pool, unsynced: pool }, 'operator');
 const { participants, close } = createParticipants(config);
 
 // What an operator has forced counts as well: the one who runs this stands by it.
-const lost = await hearParticipants({ log, participants }, [], () => true);
+const lost = await hearParticipants({ log, participants }, { isThorough: true, isProof: () => true });
 const known = await log.read([...lost.keys()]);
 for (const { transactionId, orderIds, ...found } of lost.values()) {
   const orders = orderIds.map((orderId) => ({ orderId, traceparent: currentTraceparent() }));

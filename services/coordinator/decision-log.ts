@@ -108,6 +108,25 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
     return new Map();
   });
 
+  /** Which of these have no decision here. */
+  async function undecided(transactionIds: readonly string[]): Promise<Set<string>> {
+    if (transactionIds.length === 0) return new Set();
+    const { rows } = await synced.query<{ id: string }>({
+      name: 'undecided',
+      text: `select id from unnest($1::uuid[]) as asked (id) where not exists (
+        select from transactions where transaction_id = id and decision is not null)`,
+      values: [transactionIds],
+    });
+    return new Set(rows.map(({ id }) => id));
+  }
+
+  /** When its server was started. Another copy, or another server, has another one. */
+  async function incarnation(): Promise<string> {
+    const text = 'select pg_postmaster_start_time()::text as at';
+    const { rows } = await synced.query<{ at: string }>({ name: 'incarnation', text });
+    return rows[0]?.at ?? '';
+  }
+
   return {
     begin,
     /** Durable when it resolves; gives the decision that stands, which may be another's. */
@@ -115,6 +134,8 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
     /** For an abort, which presumed abort needs no sync for. */
     noteAbort: decideIn(unsynced),
     read,
+    undecided,
+    incarnation,
     end,
     /** Its spans are sent, and somebody has not acknowledged: recovery is not to tell them again. */
     noteTraced,

@@ -11,22 +11,31 @@ import {
   type CommittedBranch,
   type ParticipantName,
   participantNames,
+  transactionsAskedMax,
 } from '#libs/contracts/two-phase.ts';
 import { repeat } from '#libs/step/repeat.ts';
 import type { DecisionLog } from './decision-log.ts';
-import { gathered } from './gathered.ts';
 import type { Participants } from './participants.ts';
 
 const everyMs = 1_000;
-/** While all is well; otherwise every time. */
+/** While all is well, and only for the newest: what a database cannot do to itself is not looked for every second. */
 const lookEveryTicks = 30;
-/** Of 100 transactions each, back from the newest one: as far as something is missing. */
-const pagesMax = 1_000;
+/** Of a thousand transactions each. */
+const pagesMax = 10_000;
 const [oldestId, newestId] = ['00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'];
 
-/** Committed by these, and not in the log. */
+/** Committed by these, and not decided in the log. */
 export type LostDecision = Omit<CommittedBranch, 'forced'> & { participants: ParticipantName[] };
 export type Lost = ReadonlyMap<string, LostDecision>;
+type Log = Pick<DecisionLog, 'undecided' | 'incarnation'>;
+
+export type Question = {
+  /** About these in any case. */
+  of?: readonly string[];
+  /** As far back as participants remember, and not only about the newest. */
+  isThorough?: boolean;
+  isProof?(branch: CommittedBranch): boolean;
+};
 
 /**
  * Asks every participant, and compares. The log is read after the answers, and was written before what they tell:
@@ -34,28 +43,30 @@ export type Lost = ReadonlyMap<string, LostDecision>;
  * proves nothing.
  */
 export async function hearParticipants(
-  { log, participants }: { log: Pick<DecisionLog, 'read'>; participants: Participants },
-  of: readonly string[] = [],
-  isProof: (branch: CommittedBranch) => boolean = ({ forced }) => !forced,
+  { log, participants }: { log: Pick<Log, 'undecided'>; participants: Participants },
+  { of = [], isThorough = false, isProof = ({ forced }) => !forced }: Question = {},
 ): Promise<Map<string, LostDecision>> {
   const lost = new Map<string, LostDecision>();
+  const compare = async (name: ParticipantName, branches: readonly CommittedBranch[]) => {
+    const proofs = branches.filter(isProof);
+    // What is decided otherwise is lost to nobody: an operator was wrong, and the checker says so.
+    const undecided = await log.undecided(proofs.map(({ transactionId }) => transactionId));
+    for (const { transactionId, orderIds } of proofs) {
+      if (!undecided.has(transactionId)) continue;
+      const found = lost.get(transactionId) ?? { transactionId, orderIds: [], participants: [] };
+      found.orderIds = [...new Set([...found.orderIds, ...orderIds])];
+      if (!found.participants.includes(name)) found.participants.push(name);
+      lost.set(transactionId, found);
+    }
+  };
   const hear = async (name: ParticipantName) => {
-    let beganBefore = newestId;
-    for (let page = 1; page <= pagesMax; page += 1) {
-      const asked = page === 1 ? [...of] : [];
-      const branches = (await participants[name].committed({ of: asked, beganBefore })).filter(isProof);
-      const known = await log.read(branches.map(({ transactionId }) => transactionId));
-      // What is decided otherwise is lost to nobody: an operator was wrong, and the checker says so.
-      const missing = branches.filter(({ transactionId }) => !known.get(transactionId)?.decision);
-      for (const { transactionId, orderIds } of missing) {
-        const found = lost.get(transactionId) ?? { transactionId, orderIds: [], participants: [] };
-        found.orderIds = [...new Set([...found.orderIds, ...orderIds])];
-        found.participants.push(name);
-        lost.set(transactionId, found);
-      }
-      if (missing.length === 0) return;
-      const newest = branches.map(({ transactionId }) => transactionId).filter((id) => !asked.includes(id));
-      beganBefore = newest.sort()[0] ?? oldestId;
+    const { committed } = participants[name];
+    if (of.length > 0) await compare(name, await committed({ of: [...of], beganBefore: oldestId }));
+    let beganBefore: string | undefined = newestId;
+    for (let page = 1; page <= pagesMax && beganBefore !== undefined; page += 1) {
+      const branches: CommittedBranch[] = await committed({ of: [], beganBefore });
+      await compare(name, branches);
+      beganBefore = isThorough ? branches.map(({ transactionId }) => transactionId).sort()[0] : undefined;
     }
   };
   await Promise.all(participantNames.map(hear));
@@ -65,38 +76,53 @@ export async function hearParticipants(
 export type Testimony = ReturnType<typeof createTestimony>;
 
 export function createTestimony(options: {
-  log: Pick<DecisionLog, 'read'>;
+  log: Log;
   participants: Participants;
   /** Another number of decisions is lost than before. */
   onLost(lost: Lost): void;
   onTrouble(error: unknown, what: string): void;
 }) {
-  const { onLost, onTrouble } = options;
+  const { log, onLost, onTrouble } = options;
   let lost: Lost = new Map();
   let state: 'unheard' | 'heard' | 'silent' = 'unheard';
   let noticedAtMs = 0;
+  /** Of the log, when everything was compared. It can have lost something only by being started anew. */
+  let heardOf: string | undefined;
+  let hearing: Promise<void> | undefined;
 
-  async function hear(of: readonly string[]): Promise<void> {
-    let found: Lost;
+  async function compareAll(): Promise<void> {
+    const incarnation = await log.incarnation();
+    // What is lost stays so until the log has it, or nobody testifies any more, however much is committed since.
+    const of = [...lost.keys()].slice(0, transactionsAskedMax);
+    const found = await hearParticipants(options, { of, isThorough: incarnation !== heardOf });
+    if ((await log.incarnation()) !== incarnation) throw new Error('the decision log was started anew');
+    const left = [...lost].filter(([transactionId]) => !of.includes(transactionId));
+    const before = lost;
+    lost = new Map([...left, ...found]);
+    heardOf = incarnation;
+    if ([...lost.keys()].some((transactionId) => !before.has(transactionId))) noticedAtMs = Date.now();
+    if (before.size !== lost.size) onLost(lost);
+  }
+
+  async function hear(): Promise<void> {
     try {
-      found = await hearParticipants(options, of);
+      await compareAll();
+      state = 'heard';
     } catch (error) {
       // Once, and not every second: a participant that is away is told of by others.
       if (state !== 'silent') onTrouble(error, 'participants are asked again what they have committed');
       state = 'silent';
       throw error;
     }
-    state = 'heard';
-    const before = lost;
-    lost = found;
-    if (before.size === 0 && lost.size > 0) noticedAtMs = Date.now();
-    if (before.size !== lost.size) onLost(lost);
   }
 
-  const heardAbout = gathered<{ transactionId: string }, void>(async (asked) => {
-    await hear(asked.map(({ transactionId }) => transactionId));
-    return new Map();
-  });
+  /** One after another: who comes while one is on its way waits for that one. */
+  const hearOnce = (): Promise<void> => {
+    hearing ??= hear().finally(() => {
+      hearing = undefined;
+    });
+    return hearing;
+  };
 
   /** What is younger has its decision, if any, in the log that stands now. */
   const isDoubtful = (transactionId: string): boolean =>
@@ -108,20 +134,21 @@ export function createTestimony(options: {
     onTrouble: () => {}, // Told above, once.
     async work() {
       tick += 1;
-      if (state !== 'heard' || lost.size > 0 || tick % lookEveryTicks === 0) await hear([]);
+      const isDue = state !== 'heard' || lost.size > 0 || tick % lookEveryTicks === 0;
+      if (isDue || (await log.incarnation()) !== heardOf) await hearOnce();
     },
   });
 
   return {
     /** Whether this transaction, undecided and run by nobody, may be taken for aborted. */
     async allowsAbort(transactionId: string): Promise<boolean> {
-      if (isDoubtful(transactionId)) return false;
       try {
-        await heardAbout({ transactionId });
+        // Since everything was compared, what is committed anywhere stands in this log.
+        if ((await log.incarnation()) !== heardOf) await hearOnce();
+        return (await log.incarnation()) === heardOf && !isDoubtful(transactionId);
       } catch {
         return false;
       }
-      return !isDoubtful(transactionId);
     },
     /** In words, for `/readyz`. */
     detail(): string {

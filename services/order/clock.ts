@@ -10,10 +10,12 @@ const lookEveryMs = 10_000;
 
 export function createDatabaseClock({ db }: Pick<ServiceContext, 'db'>): () => Promise<Date> {
   const looked = createFresh(lookEveryMs, async () => {
+    // Before the question: a pause on its way makes deadlines late, and never early.
+    const atMs = performance.now();
     const { rows } = await db.execute<{ ms: number }>(
       sql`select (extract(epoch from clock_timestamp()) * 1000)::float8 as ms`,
     );
-    return { databaseMs: rows[0]?.ms ?? Number.NaN, atMs: performance.now() };
+    return { databaseMs: rows[0]?.ms ?? Number.NaN, atMs };
   });
 
   return async () => {

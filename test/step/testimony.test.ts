@@ -23,6 +23,8 @@ let testimony: Testimony | undefined;
 let committed: Record<ParticipantName, CommittedBranch[]>;
 let silent: ParticipantName | undefined;
 let lost: number[];
+/** Of the log: another one when it is put back to an older copy. */
+let incarnation: number;
 
 beforeAll(async () => {
   const database = `testimony_${randomUUID().slice(0, 8)}`;
@@ -39,7 +41,7 @@ afterAll(() => pool.end());
 beforeEach(async () => {
   await pool.query('truncate transactions');
   committed = { order: [], payment: [], inventory: [], logistics: [] };
-  [silent, lost] = [undefined, []];
+  [silent, lost, incarnation] = [undefined, [], 1];
 });
 afterEach(() => testimony?.stop());
 
@@ -78,7 +80,7 @@ async function decided(decision: 'commit' | 'abort'): Promise<string> {
 
 async function hear(): Promise<Testimony> {
   testimony = createTestimony({
-    log,
+    log: { ...log, incarnation: async () => `${incarnation}` },
     participants,
     onLost: (found) => lost.push(found.size),
     onTrouble: () => {},
@@ -124,31 +126,32 @@ describe('F20: When one has committed what the log has not decided', () => {
     expect(await allowsAbort(older)).toBe(true);
   });
 
-  test('after the last look, then asking about it finds out', async () => {
-    const { allowsAbort } = await hear();
-    const transactionId = randomUUIDv7();
+  test('and many have been committed since, then that stays so until the log has it again', async () => {
+    const { allowsAbort, detail } = await hear();
+    const [transactionId, older] = [randomUUIDv7(), randomUUIDv7()];
     await aMoment();
-    // So many newer ones that it is on no page that is looked at without being asked for.
-    for (let index = 0; index < pageRows; index += 1) committed.payment.push(branch(randomUUIDv7()));
-    for (const { transactionId: newer } of committed.payment) {
-      const begun = { transactionId: newer, orders: [], beganAt: new Date() };
-      void log.decide({ ...begun, participants: participantNames, decision: 'commit', answers: [] });
-    }
-    await eventually('they are in the log', async () => {
-      return (await pool.query('select from transactions')).rowCount === pageRows;
-    });
+    // More than a page of newer ones.
+    const newer = await Promise.all(Array.from({ length: pageRows + 1 }, () => decided('commit')));
+    committed.payment.push(branch(transactionId), ...newer.map((id) => branch(id)));
     expect((await hearParticipants({ log, participants })).size).toBe(0);
-    committed.payment.push(branch(transactionId));
-    expect((await hearParticipants({ log, participants })).size).toBe(0);
-    expect(await allowsAbort(transactionId)).toBe(false);
-    expect(lost).toEqual([1]);
+    expect((await hearParticipants({ log, participants }, { isThorough: true })).size).toBe(1);
+    // Nobody has to look at everything again before the log was put back.
+    incarnation += 1;
+    expect(await allowsAbort(older)).toBe(false);
+    const ticks = 2_500;
+    await new Promise((resolve) => setTimeout(resolve, ticks));
+    expect([lost, await allowsAbort(older)]).toEqual([[1], false]);
+    expect(detail()).toContain('1 decisions are lost');
+    committed.payment[0] = branch(transactionId, { forced: true });
+    await eventually('the operator has forced it', () => lost.join() === '1,0');
+    expect(await allowsAbort(older)).toBe(true);
   });
 
   test('many times, then all of them are found, page after page', async () => {
     const many = Array.from({ length: 2 * pageRows + 1 }, () => branch(randomUUIDv7()));
     committed.inventory.push(...many);
     committed.logistics.push(...many);
-    const found = await hearParticipants({ log, participants });
+    const found = await hearParticipants({ log, participants }, { isThorough: true });
     expect(found.size).toBe(many.length);
     expect([...found.values()].every((one) => one.participants.length === 2)).toBe(true);
   });
@@ -161,4 +164,9 @@ test('When one does not answer, then nothing is presumed until it does', async (
   await eventually('it is told', () => detail().startsWith('not compared'));
   silent = undefined;
   expect(await allowsAbort(randomUUIDv7())).toBe(true);
+  // Everything has been compared with this log: whoever is away now holds up nobody.
+  silent = 'logistics';
+  expect(await allowsAbort(randomUUIDv7())).toBe(true);
+  incarnation += 1;
+  expect(await allowsAbort(randomUUIDv7())).toBe(false);
 });

@@ -12,7 +12,7 @@ import {
 } from '#libs/checker/event-table.ts';
 import { kindOf } from '#libs/checker/event-words.ts';
 import { publishGraceMs } from '#libs/checker/facts.ts';
-import { eventAgeMsMax } from '#libs/nats/streams.ts';
+import { storedAgeMsMax } from '#libs/nats/streams.ts';
 import { live, of, quiet, world } from '../support/checked-world.ts';
 
 const everywhere = inJournal | inStream;
@@ -55,8 +55,8 @@ describe('When an event is in the journal and not in the stream', () => {
   });
 
   test('then nobody misses what the stream has dropped because of its age', () => {
-    expect(of(told(inJournal, eventAgeMsMax).facts, 'I14', quiet)).toEqual([]);
-    expect(of(told(inJournal, eventAgeMsMax - 1).facts, 'I14', quiet)).toHaveLength(1);
+    expect(of(told(inJournal, storedAgeMsMax).facts, 'I14', quiet)).toEqual([]);
+    expect(of(told(inJournal, storedAgeMsMax - 1).facts, 'I14', quiet)).toHaveLength(1);
   });
 });
 
