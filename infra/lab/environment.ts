@@ -28,6 +28,7 @@ const passedOn = [
   'TZ',
   'LANG',
   'NODE_OPTIONS',
+  'FAULTS',
   'LOG_LEVEL',
   'NATS_UNSAFE',
   'ORDER_DEADLINE_MS',
