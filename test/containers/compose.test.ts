@@ -86,7 +86,9 @@ describe.skipIf(why !== undefined)(`docker compose up${why ? ` (skipped: ${why})
       const { stdout } = await ask(
         `/api/v1/query?query=${encodeURIComponent('count by (service) (up == 1)')}`,
       );
-      return JSON.parse(stdout).data.result.length === services.length;
+      const found: { metric: { service: string } }[] = JSON.parse(stdout).data.result;
+      const names = found.map(({ metric }) => metric.service).sort();
+      return names.join() === [...services, 'keeper'].sort().join();
     });
     expect(JSON.parse((await ask('/api/v1/rules')).stdout).data.groups[0].rules.length).toBeGreaterThan(5);
   });
