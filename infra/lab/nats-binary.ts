@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { LabError } from './errors.ts';
 import { fromDebian, fromGo, fromRelease, release } from './nats-sources.ts';
-import { checkedVersion, clusterVersionMin, type Version, versionMin } from './nats-version.ts';
+import { checkedVersion, versionMinOf } from './nats-version.ts';
 import { cachedTool, fetchTool, toolOnPath } from './tool-cache.ts';
 import type { Release } from './tool-download.ts';
 
@@ -17,8 +17,8 @@ export type BrokerSearch = {
   signal?: AbortSignal | undefined;
   /** Injected by tests; everyone else takes the pinned release. */
   release?: Release;
-  /** `clusterVersionMin` for the nodes of a cluster. */
-  least?: Version;
+  /** Its nodes must be newer. */
+  isCluster?: boolean;
 };
 
 type Finder = { name: string; find: (search: BrokerSearch, cached: string) => Promise<string | undefined> };
@@ -51,15 +51,15 @@ const finders: readonly Finder[] = [
 /** Finds a NATS server, or fetches one into the cache; says what it does, because fetching takes seconds. */
 export async function findBroker(search: BrokerSearch): Promise<Broker> {
   if (search.env.NATS_URL) return { kind: 'external', url: search.env.NATS_URL };
-  const { least = versionMin } = search;
-  const cached = cachedPath(search.env, least);
+  const { isCluster = false } = search;
+  const cached = cachedPath(search.env, isCluster);
   const reasons: string[] = [];
   for (const { name, find } of finders) {
     search.signal?.throwIfAborted();
     try {
       const path = await find(search, cached);
       if (path === undefined) continue;
-      return { kind: 'binary', path, version: await checkedVersion(path, least), from: name };
+      return { kind: 'binary', path, version: await checkedVersion(path, isCluster), from: name };
     } catch (error) {
       search.signal?.throwIfAborted();
       const reason = error instanceof Error ? error.message : String(error);
@@ -70,7 +70,7 @@ export async function findBroker(search: BrokerSearch): Promise<Broker> {
   throw new LabError(
     'broker-missing',
     [
-      `No NATS server of version ${least.join('.')} or newer was found, and none could be fetched:`,
+      `No NATS server of version ${versionMinOf(isCluster).join('.')} or newer was found, and none could be fetched:`,
       ...(reasons.length === 0 ? ['  nothing on the PATH, nothing in the cache'] : reasons),
       'Install one (macOS: brew install nats-server; with Go:',
       `  go install github.com/nats-io/nats-server/v2@v${release.version}),`,
@@ -79,14 +79,14 @@ export async function findBroker(search: BrokerSearch): Promise<Broker> {
   );
 }
 
-export const cachedPath = (env: BrokerSearch['env'], least = versionMin): string =>
-  cachedTool(env, least === clusterVersionMin ? 'nats-server-cluster' : 'nats-server');
+export const cachedPath = (env: BrokerSearch['env'], isCluster = false): string =>
+  cachedTool(env, isCluster ? 'nats-server-cluster' : 'nats-server');
 
 const fetched = (
   cached: string,
-  { say, least = versionMin }: BrokerSearch,
+  { say, isCluster = false }: BrokerSearch,
   fetchInto: (directory: string) => Promise<string | undefined>,
 ) => {
-  const fetching = { label: 'NATS', say, checkedVersion: (path: string) => checkedVersion(path, least) };
+  const fetching = { label: 'NATS', say, checkedVersion: (path: string) => checkedVersion(path, isCluster) };
   return fetchTool(cached, fetching, fetchInto);
 };

@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { BrokerSearch } from './nats-binary.ts';
-import { checkedVersion, versionMin } from './nats-version.ts';
+import { checkedVersion } from './nats-version.ts';
 import { hasGo, type Release, unpackRelease, withoutHosts } from './tool-download.ts';
 
 /**
@@ -59,7 +59,7 @@ export async function fromDebian(directory: string, search: BrokerSearch): Promi
     search.say(`NATS: fetching the package of Debian ${suite}`);
     try {
       const path = await packageOf(suite, mirror, join(directory, suite), search.signal);
-      await checkedVersion(path, search.least ?? versionMin);
+      await checkedVersion(path, search.isCluster ?? false);
       return path;
     } catch (error) {
       search.signal?.throwIfAborted();

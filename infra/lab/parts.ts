@@ -8,7 +8,6 @@ import { type Links, linksServer } from './links/part.ts';
 import { planLinks, through } from './links/plan.ts';
 import { type BrokerKeeper, isOk, keep, natsServers, provision } from './nats.ts';
 import { type Broker, findBroker } from './nats-binary.ts';
-import { clusterVersionMin, versionMin } from './nats-version.ts';
 import { assertPortsFree, type PortUse } from './ports.ts';
 import { type DatabaseServer, databaseServer } from './postgres.ts';
 import { createMissing, linkLibraries, postgresBinary } from './postgres-install.ts';
@@ -78,7 +77,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
       env: search,
       say,
       signal: options.signal,
-      least: isCluster(topology) ? clusterVersionMin : versionMin,
+      isCluster: isCluster(topology),
     }),
     timed(say, 'databases prepared', () => prepareDatabases(options, passwords)),
     tracing({ ...options, search: { env: search, say, signal: options.signal } }),

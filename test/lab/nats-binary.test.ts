@@ -16,7 +16,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { cachedPath, findBroker } from '../../infra/lab/nats-binary.ts';
-import { clusterVersionMin } from '../../infra/lab/nats-version.ts';
 import type { Release } from '../../infra/lab/tool-download.ts';
 
 let root: string;
@@ -83,13 +82,13 @@ test('a server on the PATH that is too old is said and passed over', async () =>
 
 test('a node of a cluster must be newer; what a broker alone has in the cache will do when it is', async () => {
   pretendServer(join(root, 'bin/nats-server'), '2.10.27');
-  const least = clusterVersionMin;
+  const isCluster = true;
   const alone = pretendServer(cachedPath(env), '2.12.15');
-  expect(await findBroker({ env, say, least })).toMatchObject({ path: alone, version: '2.12.15' });
+  expect(await findBroker({ env, say, isCluster })).toMatchObject({ path: alone, version: '2.12.15' });
   expect(said.join()).toContain('version 2.10.27 is too old, 2.12 is needed');
   pretendServer(cachedPath(env), '2.10.27');
-  const path = pretendServer(cachedPath(env, least), '2.14.0');
-  expect(await findBroker({ env, say, least })).toMatchObject({ path, version: '2.14.0' });
+  const path = pretendServer(cachedPath(env, isCluster), '2.14.0');
+  expect(await findBroker({ env, say, isCluster })).toMatchObject({ path, version: '2.14.0' });
   expect(await findBroker({ env, say })).toMatchObject({ version: '2.10.27' });
 });
 

@@ -1,25 +1,21 @@
 /** The ends of branches in SQL: what is asked for in vain must cost no connection, because recovery asks again and again. */
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { gidOf } from '#libs/contracts/two-phase.ts';
 import { migrate } from '#libs/postgres/migrate.ts';
 import { createPool } from '#libs/postgres/pool.ts';
 import { openTransaction } from '#libs/postgres/transaction.ts';
 import { branchState, enterBranch } from '#libs/step/branches.ts';
 import { endBranch } from '#libs/step/inquiries.ts';
+import { freshDatabase } from '../support/fresh-database.ts';
 
 /** One connection: whoever ends it is found out. */
 let pool: pg.Pool;
 const lockTimeoutMs = 100;
 
 beforeAll(async () => {
-  const database = `ends_${randomUUID().slice(0, 8)}`;
-  const admin = new pg.Client({ connectionString: inject('adminUrl') });
-  await admin.connect();
-  await admin.query(`create database ${database}`);
-  await admin.end();
-  const url = inject('adminUrl').replace(/postgres$/, database);
+  const url = await freshDatabase('ends');
   const options = { name: 'ends', purpose: 'steps', onError: () => {}, lockTimeoutMs } as const;
   pool = createPool(url, { ...options, connectionsMax: 1 });
   const migrating = createPool(url, options);

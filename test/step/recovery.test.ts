@@ -1,7 +1,7 @@
 /** What a coordinator makes of transactions that others left in the log they share: a real log, and no process. */
 import { randomUUID } from 'node:crypto';
-import pg from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import type pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type ParticipantName, participantNames } from '#libs/contracts/two-phase.ts';
 import { migrate } from '#libs/postgres/migrate.ts';
 import { createPool } from '#libs/postgres/pool.ts';
@@ -9,6 +9,7 @@ import { createDecisionLog } from '#services/coordinator/decision-log.ts';
 import type { Participants } from '#services/coordinator/participants.ts';
 import { createRecovery, type Recovery } from '#services/coordinator/recovery.ts';
 import { eventually } from '../support/eventually.ts';
+import { freshDatabase } from '../support/fresh-database.ts';
 
 const [ours, theirs] = ['ours', 'theirs'];
 /** Recovery looks once a second, and leaves alone what is younger than two. */
@@ -24,12 +25,7 @@ let silent: ParticipantName | undefined;
 let atOnce: { now: number; most: number };
 
 beforeAll(async () => {
-  const database = `recovery_${randomUUID().slice(0, 8)}`;
-  const admin = new pg.Client({ connectionString: inject('adminUrl') });
-  await admin.connect();
-  await admin.query(`create database ${database}`);
-  await admin.end();
-  const url = inject('adminUrl').replace(/postgres$/, database);
+  const url = await freshDatabase('recovery');
   pool = createPool(url, { name: 'a test', purpose: 'steps', onError: () => {} });
   await migrate(pool, 'services/coordinator/migrations');
 });

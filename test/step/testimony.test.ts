@@ -1,7 +1,7 @@
 /** What a coordinator makes of participants that have committed more, or say less, than its log: a real log. */
 import { randomUUID, randomUUIDv7 } from 'node:crypto';
-import pg from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import type pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import {
   type CommittedBranch,
   type CommittedQuestion,
@@ -14,6 +14,7 @@ import { createDecisionLog, type DecisionLog } from '#services/coordinator/decis
 import type { Participants } from '#services/coordinator/participants.ts';
 import { createTestimony, hearParticipants, type Testimony } from '#services/coordinator/testimony.ts';
 import { eventually } from '../support/eventually.ts';
+import { freshDatabase } from '../support/fresh-database.ts';
 
 const pageRows = 100;
 let pool: pg.Pool;
@@ -27,12 +28,7 @@ let lost: number[];
 let incarnation: number;
 
 beforeAll(async () => {
-  const database = `testimony_${randomUUID().slice(0, 8)}`;
-  const admin = new pg.Client({ connectionString: inject('adminUrl') });
-  await admin.connect();
-  await admin.query(`create database ${database}`);
-  await admin.end();
-  const url = inject('adminUrl').replace(/postgres$/, database);
+  const url = await freshDatabase('testimony');
   pool = createPool(url, { name: 'a test', purpose: 'steps', onError: () => {} });
   await migrate(pool, 'services/coordinator/migrations');
   log = createDecisionLog({ synced: pool, unsynced: pool }, 'a test');
