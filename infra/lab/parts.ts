@@ -73,12 +73,7 @@ export async function buildParts(options: PartsOptions): Promise<Parts> {
   const databaseNames = topology.databases.map(({ name }) => name);
   const passwords = passwordsOf(join(home, 'passwords.json'), databaseNames, brokerUserNames);
   const [broker, servers, traces] = await Promise.all([
-    findBroker({
-      env: search,
-      say,
-      signal: options.signal,
-      isCluster: isCluster(topology),
-    }),
+    findBroker({ env: search, say, signal: options.signal, isCluster: isCluster(topology) }),
     timed(say, 'databases prepared', () => prepareDatabases(options, passwords)),
     tracing({ ...options, search: { env: search, say, signal: options.signal } }),
   ]);
