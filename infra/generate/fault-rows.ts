@@ -295,6 +295,10 @@ export const faultRows: readonly FaultRow[] = [
     tests: [
       [`${faults}/network`, 'F25: a process stands still that everybody takes for alive'],
       [
+        `${faults}/still-broker`,
+        'F25: what was asked for while the broker stood still comes as soon as it goes on',
+      ],
+      [
         'test/two-phase/two-coordinators',
         'F25, F26: When one of two coordinators stands still between the votes and its decision',
       ],
