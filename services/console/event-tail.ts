@@ -86,14 +86,28 @@ export function createEventTail(connection: NatsConnection): EventTail {
     return message && { sequence: message.seq, storedAt: message.timestamp, body: message.string() };
   };
 
+  /** When the message before this one was stored, which is all that tells a stream from its successor. */
+  const storedBefore = async (sequence: number, signal: AbortSignal): Promise<string> => {
+    while (sequence > 1 && !signal.aborted) {
+      try {
+        const before = await stored.from(sequence - 1);
+        if (before?.seq === sequence - 1) return before.timestamp;
+        break;
+      } catch {
+        // The broker is away, and knows it when it is back.
+        await somethingHeard(signal);
+      }
+    }
+    return new Date().toISOString();
+  };
+
   return {
     last: async () => (await stored.bounds()).last,
     async *read(from, signal) {
       listen();
       try {
         let next = from;
-        const before = await look(from - 1);
-        let seenAt = before?.sequence === from - 1 ? before.storedAt : new Date().toISOString();
+        let seenAt = await storedBefore(from, signal);
         let isBehind = true;
         let isSure = true;
         let known = generation;

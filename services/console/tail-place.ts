@@ -21,8 +21,6 @@ export async function placeIn(stored: StoredMessages, next: number, seenAt: stri
 /** Whether the message before the place is the one that was seen there, or is past its time and can say nothing. */
 async function stands(stored: StoredMessages, next: number, last: number, seenAt: string): Promise<boolean> {
   if (last < next - 1) return false;
-  // Nothing is new, and nothing is gone.
-  if (last === next - 1) return true;
   const before = await stored.from(next - 1);
   return before?.seq !== next - 1 || before.timestamp === seenAt;
 }

@@ -139,13 +139,15 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
     end,
     /** Its spans are sent, and somebody has not acknowledged: recovery is not to tell them again. */
     noteTraced,
-    /** What is not known to be ended, the oldest first. */
-    async open(beganBefore: Date, limit: number): Promise<OpenTransaction[]> {
+    /** What is not known to be ended, the oldest first, from the one after `after` on. */
+    async open(beganBefore: Date, limit: number, after?: OpenTransaction): Promise<OpenTransaction[]> {
       const { rows } = await synced.query<OpenTransaction>({
         name: 'open',
         text: `select ${openColumns} from transactions
-          where ended_at is null and coalesce(decided_at, began_at) < $1 order by began_at limit $2`,
-        values: [beganBefore, limit],
+          where ended_at is null and coalesce(decided_at, began_at) < $1
+            and (began_at, transaction_id) > ($3, $4::uuid)
+          order by began_at, transaction_id limit $2`,
+        values: [beganBefore, limit, after?.beganAt ?? '-infinity', after?.transactionId ?? lowestId],
       });
       return rows;
     },
@@ -183,6 +185,8 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
     },
   };
 }
+
+const lowestId = '00000000-0000-0000-0000-000000000000';
 
 const openColumns = `transaction_id as "transactionId", orders, participants, coordinator,
   began_at as "beganAt", decision, decided_at as "decidedAt"`;

@@ -1,8 +1,8 @@
 /**
  * What became of transactions that nobody runs any more: at the start and every second. Decided ones are told
  * again until every participant has acknowledged; undecided ones are aborted, at once when they are of this
- * coordinator's last life, otherwise when they are past their time, unless the log has lost decisions. Any number of coordinators may recover at
- * once: the log lets one decision stand, and telling it twice does no harm.
+ * coordinator's last life, otherwise when they are past their time, unless the log has lost decisions. Any number of
+ * coordinators may recover at once: the log lets one decision stand, and telling it twice does no harm.
  */
 import {
   beganAtOf,
@@ -131,22 +131,33 @@ export function createRecovery(options: RecoveryOptions) {
     await trace.sent;
   }
 
+  /** What is noted of transactions that are open no more. */
+  function forgetAllBut(stillOpen: Set<string>): void {
+    for (const noted of [retold, acknowledged]) {
+      for (const id of noted.keys()) if (!stillOpen.has(id)) noted.delete(id);
+    }
+    stillOpen.clear();
+  }
+
   async function finishAll(left: OpenTransaction[]): Promise<void> {
     for (let found = left.shift(); found !== undefined; found = left.shift()) await finish(found);
   }
 
   let tick = 0;
+  /** Where the last look ended, when there was more than it could take: what stays in doubt for long stops nobody behind it. */
+  let lookedUpTo: OpenTransaction | undefined;
+  /** Everything open since the first one was looked at. */
+  const stillOpen = new Set<string>();
   const loop = repeat({
     pauseMs: everyMs,
     onTrouble: (error) => onTrouble(error, 'recovery tries again'),
     async work() {
       const now = Date.now();
       const before = new Date(Math.max(startedAt, now - leaveAloneMs));
-      const open = await log.open(before, transactionsMax);
-      const ids = new Set(open.map(({ transactionId }) => transactionId));
-      for (const noted of [retold, acknowledged]) {
-        for (const id of noted.keys()) if (!ids.has(id)) noted.delete(id);
-      }
+      const open = await log.open(before, transactionsMax, lookedUpTo);
+      for (const { transactionId } of open) stillOpen.add(transactionId);
+      lookedUpTo = open.length === transactionsMax ? open.at(-1) : undefined;
+      if (!lookedUpTo) forgetAllBut(stillOpen);
       const left = open.filter(({ transactionId }) => !running.has(transactionId));
       await Promise.all(Array.from({ length: finishedAtOnceMax }, () => finishAll(left)));
       tick += 1;

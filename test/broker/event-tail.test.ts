@@ -75,6 +75,7 @@ const lost = several('lost', 5);
 test.each([
   ['at once', 20, 3],
   ['while nobody is there to hear them', 4_000, 3],
+  ['as far as it had been, while nobody is there', 4_000, 5],
   ['beyond where it had been, while nobody is there', 4_000, 9],
 ])(
   'A stream that has lost its tail and grows again, %s, is heard from where it goes on',

@@ -23,6 +23,8 @@ let told: string[];
 let silent: ParticipantName | undefined;
 /** Of ends that are being told to one participant. */
 let atOnce: { now: number; most: number };
+/** The log has lost decisions, so that nobody is presumed to have aborted. */
+let isDoubtful: boolean;
 
 beforeAll(async () => {
   const url = await freshDatabase('recovery');
@@ -33,7 +35,7 @@ afterAll(() => pool.end());
 
 beforeEach(async () => {
   await pool.query('truncate transactions');
-  [retold, told, silent, atOnce] = [[], [], undefined, { now: 0, most: 0 }];
+  [retold, told, silent, atOnce, isDoubtful] = [[], [], undefined, { now: 0, most: 0 }, false];
 });
 afterEach(() => recovery?.stop());
 
@@ -78,7 +80,7 @@ function recover(): void {
     participants: Object.fromEntries(participantNames.map((name) => [name, calls(name)])) as Participants,
     running: new Set(),
     coordinator: ours ?? '',
-    allowsAbort: async () => true,
+    allowsAbort: async () => !isDoubtful,
     onRecovered: () => {},
     onTrouble: (error) => {
       throw error;
@@ -156,4 +158,17 @@ test('What a storm has left is told a few at a time: transactions under way come
   expect(told.sort()).toEqual(ids.sort());
   expect(atOnce.most).toBeGreaterThan(1);
   expect(atOnce.most).toBeLessThanOrEqual(16);
+});
+
+test('What stays in doubt does not stand before what is decided, however much of it there is', async () => {
+  isDoubtful = true;
+  const begun = { orders: [], beganAt: new Date(Date.now() - 2 * overMs) };
+  const doubtful = Array.from({ length: 250 }, () => ({ ...begun, transactionId: randomUUID() }));
+  await Promise.all(doubtful.map((one) => logOf(ours ?? '').begin(one)));
+  const id = await leave(ours ?? '', seenMs);
+  recover();
+  await ended(id);
+  expect(told).toEqual([id]);
+  isDoubtful = false;
+  await Promise.all(doubtful.map(({ transactionId }) => ended(transactionId)));
 });
