@@ -62,7 +62,9 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   const knownOf = (one: Readable) => known.get(fingerprintOf(envelope, one));
   // Set aside before, and here again because another event of its message is still retried: it has been dealt with.
   const left = known.size === 0 ? readable : readable.filter((one) => !isSetAside(knownOf(one)));
-  const { live, last, deadly } = withLastTry(left, knownOf, attempt);
+  const { outlived } = options.failures;
+  const isOutlived = (one: Readable) => outlived.has(fingerprintOf(envelope, one));
+  const { live, last, deadly } = withLastTry(left, knownOf, attempt, isOutlived);
   const tried = last.map((one) => beforeLastTry(envelope, one, attempt));
   if (tried.length > 0) await options.failures.noteBefore(tried);
 
@@ -93,6 +95,7 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   const succeeded = recovering.filter(isOver);
   try {
     const noted = await note(envelope, aside, counted, succeeded, options);
+    for (const one of last) outlived.delete(fingerprintOf(envelope, one));
     // Left to the broker: it comes again after the ack wait.
     if (isAckLost) return;
     const retried = [...noted.values()].filter(({ state }) => state === 'retrying');
@@ -100,6 +103,7 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
     if (retried.length > 0 || counted.length < failed.length) message.nak(pauseMs(attempts));
     else message.ack();
   } catch (error) {
+    for (const one of last) outlived.add(fingerprintOf(envelope, one));
     options.onTrouble(error, 'a failure could not be noted; its message comes again');
     message.nak(retryMsMin);
   }

@@ -41,6 +41,8 @@ export type Failures = {
   recall(fingerprints: readonly string[]): Promise<Map<string, Known>>;
   /** They have succeeded after all. What was set aside stays. */
   forget(fingerprints: readonly string[]): Promise<void>;
+  /** Last tries that this process has lived through, and whose end could not be written down: their fingerprints. */
+  outlived: Set<string>;
 };
 
 export function createFailures(options: { pool: pg.Pool; now(): Date; newId(): string }): Failures {
@@ -63,6 +65,7 @@ export function createFailures(options: { pool: pg.Pool; now(): Date; newId(): s
     forget: async (fingerprints) => {
       await runThenCommit(pool, (tx) => deleteRetrying(tx, fingerprints));
     },
+    outlived: new Set(),
   };
 }
 

@@ -22,9 +22,11 @@ export function withLastTry(
   readable: readonly Readable[],
   knownOf: (one: Readable) => Known | undefined,
   delivery: number,
+  isOutlived: (one: Readable) => boolean,
 ): Tries {
   if (delivery <= deliveriesMax) return { live: [...readable], last: [], deadly: [] };
-  const isDeadly = (one: Readable) => isStep(one) && wasTriedBefore(knownOf(one), delivery);
+  const isDeadly = (one: Readable) =>
+    isStep(one) && wasTriedBefore(knownOf(one), delivery) && !isOutlived(one);
   const live = readable.filter((one) => !isDeadly(one));
   return { live, last: live.filter(isStep), deadly: readable.filter(isDeadly) };
 }

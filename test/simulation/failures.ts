@@ -32,5 +32,6 @@ export function rememberFailures(): Failures {
         if (known.get(fingerprint)?.state === 'retrying') known.delete(fingerprint);
       }
     },
+    outlived: new Set(),
   };
 }

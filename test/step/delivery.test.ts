@@ -140,6 +140,26 @@ describe('When a message is delivered again and again and never ends', () => {
     expect(await balance()).toBe(100_000 - 24_000);
   });
 
+  test('then a last try that an outage ends was none, even where nobody could write that down', async () => {
+    const post = postOf(chargeOf(randomUUID()));
+    const outage = Object.assign(new Error('away'), { code: '57P01' });
+    let isAway = true;
+    const lived = deliveries(world, driven, (items) => {
+      if (!isAway) return driven.driver.submit(items);
+      void world.query('alter table failures rename to away').then(() => {
+        for (const { failed } of items) failed(outage);
+      });
+    });
+    expect(await lived.deliver(post, deliveriesMax + 1)).toBe(100);
+    await world.query('alter table away rename to failures');
+    isAway = false;
+    expect(await failures()).toMatchObject([{ state: 'retrying', attempts: deliveriesMax + 1 }]);
+    expect(await lived.deliver(post, deliveriesMax + 2)).toBe('acknowledged');
+    expect(await failures()).toEqual([]);
+    expect(lived.deadLetters).toEqual([]);
+    expect(await balance()).toBe(100_000 - 24_000);
+  });
+
   test('then an undo is tried all the same', async () => {
     const orderId = randomUUID();
     expect(await bus.deliver(postOf(refundOf(orderId)), deliveriesMax + 1)).toBe('acknowledged');
