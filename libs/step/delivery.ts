@@ -64,16 +64,16 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   const left = known.size === 0 ? readable : readable.filter((one) => !isSetAside(knownOf(one)));
   const { outlived } = options.failures;
   const isOutlived = (one: Readable) => outlived.has(fingerprintOf(envelope, one));
-  const { live, last, deadly } = withLastTry(left, knownOf, attempt, isOutlived);
-  const tried = last.map((one) => beforeLastTry(envelope, one, attempt));
+  const { live, noteFirst, deadly } = withLastTry(left, knownOf, attempt, isOutlived);
+  const tried = noteFirst.map((one) => beforeLastTry(envelope, one, attempt));
   if (tried.length > 0) await options.failures.noteBefore(tried);
 
   const aside = [
     ...lost.filter(({ fingerprint }) => !isSetAside(known.get(fingerprint))),
     ...deadly.map((one) => ({ ...beforeLastTry(envelope, one, attempt), final: true })),
   ];
-  const isKnown = (one: Readable) => knownOf(one) !== undefined || last.includes(one);
-  const isNew = known.size === 0 && last.length === 0;
+  const isKnown = (one: Readable) => knownOf(one) !== undefined || noteFirst.includes(one);
+  const isNew = known.size === 0 && noteFirst.length === 0;
   const recovering = recalled === null ? live : isNew ? [] : live.filter(isKnown);
   const failed: Failed[] = [];
   let isAckLost = false;
@@ -91,11 +91,13 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
   const counted = failed.filter(({ error }) => !isNobodysFault(error));
   // A last try that nobody is to blame for was none.
   const isOver = (one: Readable) =>
-    !failed.some((each) => each.event === one.event && !(last.includes(one) && isNobodysFault(each.error)));
+    !failed.some(
+      (each) => each.event === one.event && !(noteFirst.includes(one) && isNobodysFault(each.error)),
+    );
   const succeeded = recovering.filter(isOver);
   try {
     const noted = await note(envelope, aside, counted, succeeded, options);
-    for (const one of last) outlived.delete(fingerprintOf(envelope, one));
+    for (const one of noteFirst) outlived.delete(fingerprintOf(envelope, one));
     // Left to the broker: it comes again after the ack wait.
     if (isAckLost) return;
     const retried = [...noted.values()].filter(({ state }) => state === 'retrying');
@@ -103,7 +105,7 @@ async function settle(message: JsMsg, options: DeliveryOptions): Promise<void> {
     if (retried.length > 0 || counted.length < failed.length) message.nak(pauseMs(attempts));
     else message.ack();
   } catch (error) {
-    for (const one of last) outlived.add(fingerprintOf(envelope, one));
+    for (const one of noteFirst) outlived.add(fingerprintOf(envelope, one));
     options.onTrouble(error, 'a failure could not be noted; its message comes again');
     message.nak(retryMsMin);
   }

@@ -41,8 +41,11 @@ export async function newestOf(
   return selectNewest(tx, subjects, first, since);
 }
 
-/** Rows of one subject whose sequence is above `after` and not above `upTo`. */
-export type Range = { subject: string; after: number; upTo: number };
+/**
+ * Rows of one subject whose sequence is above `after` and not above `upTo`. `before`: of those only what the broker had
+ * stored before that; what it has stored since may rightly have such a sequence.
+ */
+export type Range = { subject: string; after: number; upTo: number; before?: Date };
 
 /** What the stream should have and does not: behind its end on a subject, or before its beginning. */
 export function missingRanges(newest: readonly Newest[], lastOn: readonly number[], first: number): Range[] {
@@ -59,17 +62,18 @@ const takeBackRange = statement<{ messageId: string }>(`
   update outbox set published_at = null where message_id in (
     select message_id from outbox
     where subject = $1 and published_at > $4 and stream_sequence > $2 and stream_sequence <= $3
+      and published_at < $6
     limit $5 for update skip locked)
   returning message_id as "messageId"`);
 
 /** Takes back that they are published, of `limit` rows at most, and gives of how many: the relay publishes them again. */
 export async function returnRange(
   tx: Tx,
-  { subject, after, upTo }: Range,
+  { subject, after, upTo, before }: Range,
   since: Date,
   limit: number,
 ): Promise<number> {
-  return (await takeBackRange(tx, subject, after, upTo, since, limit)).length;
+  return (await takeBackRange(tx, subject, after, upTo, since, limit, before ?? 'infinity')).length;
 }
 
 const takeBackHoles = statement<{ messageId: string }>(`

@@ -5,7 +5,7 @@
  */
 import type { DriverPoint, FaultAction } from '#libs/faults/families.ts';
 import { InjectedError, type Injector, undergo } from '#libs/faults/injector.ts';
-import { pointOf } from './strike.ts';
+import { pointOf, strikeIfCounted } from './strike.ts';
 import type { Intent, Verdict } from './transact.ts';
 
 export type Struck = ReadonlyMap<Intent, FaultAction>;
@@ -35,8 +35,7 @@ export function createReach(injector: Injector): Reach {
       const struck = new Map<Intent, FaultAction>();
       for (const intent of aimed) {
         const at = nameOf(point, intent);
-        // A broker that is away to count the hit must not stand between a commit and those who wait for it.
-        const strike = await injector.strike(at, intent.cause, intent.attempt).catch(() => null);
+        const strike = await strikeIfCounted(injector, at, intent.cause, intent.attempt);
         if (!strike) continue;
         if (strike.do === 'error') throw new InjectedError(at);
         await undergo(strike);

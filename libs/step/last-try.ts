@@ -3,6 +3,9 @@
  * message that waited for long, or of one whose acknowledgements were lost. So beyond a bound, far above any number of
  * restarts that a message should live through, comes one more try that is written down before it begins. A step is
  * set aside unhandled when a later delivery finds it written down still: a letter must not stand for what took effect.
+ *
+ * An undo has no last try, it is tried for ever. One that has come more often than it may fail, and has never failed,
+ * is written down as well: whoever looks for what is stuck must find it.
  */
 import { attemptsMax, type Failure, type Known } from './failures.ts';
 import { type Envelope, failureOf, type Readable } from './read-message.ts';
@@ -12,8 +15,8 @@ export const deliveriesMax = 8 * attemptsMax;
 export type Tries = {
   /** To be handled. */
   live: Readable[];
-  /** Of those: this is their last try. An undo has none, it is tried for ever. */
-  last: Readable[];
+  /** Of those: written down before they are tried. */
+  noteFirst: Readable[];
   /** Their last try was made, and nobody lived to tell of it. */
   deadly: Readable[];
 };
@@ -24,11 +27,16 @@ export function withLastTry(
   delivery: number,
   isOutlived: (one: Readable) => boolean,
 ): Tries {
-  if (delivery <= deliveriesMax) return { live: [...readable], last: [], deadly: [] };
+  const isBeyond = delivery > deliveriesMax;
   const isDeadly = (one: Readable) =>
-    isStep(one) && wasTriedBefore(knownOf(one), delivery) && !isOutlived(one);
+    isBeyond && isStep(one) && wasTriedBefore(knownOf(one), delivery) && !isOutlived(one);
+  const isSilent = (one: Readable) => !isStep(one) && delivery > attemptsMax && knownOf(one) === undefined;
   const live = readable.filter((one) => !isDeadly(one));
-  return { live, last: live.filter(isStep), deadly: readable.filter(isDeadly) };
+  return {
+    live,
+    noteFirst: live.filter((one) => (isBeyond && isStep(one)) || isSilent(one)),
+    deadly: readable.filter(isDeadly),
+  };
 }
 
 export const beforeLastTry = (envelope: Envelope, one: Readable, deliveries: number): Failure =>

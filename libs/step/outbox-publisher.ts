@@ -57,7 +57,7 @@ export function createOutboxPublisher(options: {
   const publishOne = async (message: OutboxMessage): Promise<Stored[]> => {
     try {
       const sequence = await publish(message, message.copyOf ? { [copyHeader]: message.copyOf } : undefined);
-      const place = { messageId: message.messageId, sequence };
+      const place = { messageId: message.messageId, sequence, storedAt: now() };
       if (!spansSent) noteStored([place], quietMs);
       return [place];
     } catch (error) {
@@ -100,7 +100,7 @@ export function createOutboxPublisher(options: {
     quiet = undefined;
     const places = takeStored();
     if (places.length === 0) return;
-    await runThenCommit(pool, (tx) => markPublished(tx, places, now())).catch((error) => {
+    await runThenCommit(pool, (tx) => markPublished(tx, places)).catch((error) => {
       // Harmless: the relay publishes them once more, and every consumer's journal knows them.
       onTrouble(error, `${places.length} published messages stay unmarked`);
     });
@@ -118,7 +118,7 @@ export function createOutboxPublisher(options: {
       clearTimeout(quiet);
       quiet = undefined;
       const places = takeStored();
-      const marking = markPublished(tx, places, now());
+      const marking = markPublished(tx, places);
       tx.write(marking);
       const before = distrusts;
       // The batch has failed before: they are marked with another one.

@@ -55,12 +55,12 @@ export async function append(tx: Tx, messages: readonly OutboxMessage[]): Promis
   await Promise.all(writes);
 }
 
-/** What the broker has stored, and where. */
-export type Stored = { messageId: string; sequence: number };
+/** What the broker has stored, where, and when: not later than it said so (forgotten.ts). */
+export type Stored = { messageId: string; sequence: number; storedAt: Date };
 
 const updatePublished = statement(`
-  update outbox set published_at = $3, stream_sequence = stored.sequence
-  from unnest($1::uuid[], $2::bigint[]) as stored (message_id, sequence)
+  update outbox set published_at = stored.at, stream_sequence = stored.sequence
+  from unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) as stored (message_id, sequence, at)
   where outbox.message_id = stored.message_id and outbox.message_id in (
     select message_id from outbox where message_id = any($1::uuid[]) for update skip locked)`);
 
@@ -68,8 +68,8 @@ const updatePublished = statement(`
  * A row that a relay holds at this moment is skipped, not waited for: the relay marks it itself. Nothing is asked of
  * `published_at`, because the planner would then read the whole index of unpublished rows, most of it dead entries.
  */
-export async function markPublished(tx: Tx, stored: readonly Stored[], at: Date): Promise<void> {
-  await updatePublished(tx, ...columns(stored, ['messageId', 'sequence']), at);
+export async function markPublished(tx: Tx, stored: readonly Stored[]): Promise<void> {
+  await updatePublished(tx, ...columns(stored, ['messageId', 'sequence', 'storedAt']));
 }
 
 /** With the sequence that the stream had it under and has no more; null when it was never marked. */

@@ -16,7 +16,7 @@ const patienceMs = 2_000;
 const rowsMax = 200;
 /** A row outlives its message in the stream by a wide margin. */
 const retentionMs = eventAgeMsMax + 2 * 60 * 60 * 1_000;
-const forgetEveryTicks = 60;
+const forgetEveryTicks = 5;
 const forgetRowsMax = 500;
 const roundsMax = 20;
 
@@ -40,15 +40,17 @@ export function startRelay(options: {
     return runThenCommit(pool, async (tx) => {
       const rows = await claimUnpublished(tx, now(), patienceMs, rowsMax);
       if (rows.length === 0) return 0;
-      const results = await Promise.allSettled(rows.map((row) => publish(asSent(row))));
-      const stored = rows.flatMap((row, index) => {
-        const result = results[index];
-        return result?.status === 'fulfilled' ? [{ ...row, sequence: result.value }] : [];
-      });
+      const results = await Promise.allSettled(rows.map(send));
+      const stored = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
       if (retrace) await tellAgain(stored, retrace);
-      await markPublished(tx, stored, now());
+      await markPublished(tx, stored);
       return stored.length;
     });
+  };
+
+  const send = async (row: Unpublished) => {
+    const sequence = await publish(asSent(row));
+    return { ...row, sequence, storedAt: now() };
   };
 
   /** Before they are marked: if this process dies as well, the next one tells them. */

@@ -24,6 +24,8 @@ const waitsMsMax = 5_000;
 const lookAgainMs = 250;
 /** A node that has just come to lead a cluster may not know yet all that it has. */
 const leaderCatchesUpMs = 300;
+/** How long what was stored before a loss may take to be marked: above any statement, and any pause inside a transaction. */
+const marksMsMax = 60_000;
 /** Of one transaction. */
 const rowsMax = 1_000;
 
@@ -63,6 +65,13 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
   let lostBefore = '';
   let fault: string | null = null;
   const reuses: Range[] = [];
+  /**
+   * What was lost, and is not marked yet: while a commit takes its time, the broker can be back, and the end of the
+   * subject be where it was. Looked for again and again, by the time at which the broker had stored it.
+   */
+  let lateMarks: (Range & { untilMs: number })[] = [];
+  let awayAt = now();
+  let isEndKnown = false;
   /** The last one that was begun: looks come one after another. */
   let looks: Promise<unknown> = Promise.resolve();
   let held = true;
@@ -87,18 +96,21 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
   const compare = async () => {
     const since = new Date(now().getTime() - storedAgeMsMax);
     const { first, holes } = await looking.ends();
+    const beganMs = performance.now();
     const newest = await runThenCommit(pool, (tx) => newestOf(tx, subjects, first, since));
-    const used = newest.filter(({ last }) => last > 0);
-    const ask = async () =>
-      missingRanges(used, await looking.lastOn(used.map(({ subject }) => subject)), first);
-    let missing = await ask();
-    if (missing.length > 0 && held) {
+    let ends = await looking.lastOn(subjects);
+    if (held && missingRanges(newest, ends, first).length > 0) {
       // While nobody publishes there is time to ask twice.
       await pause(leaderCatchesUpMs);
-      missing = await ask();
+      ends = await looking.lastOn(subjects);
     }
+    if (held && !isEndKnown) awaitLateMarks(ends);
     let lost = 0;
-    for (const range of missing) lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
+    for (const range of [...missingRanges(newest, ends, first), ...lateMarks]) {
+      lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
+    }
+    // By when this look began: the database may have stood still since, with the very commit.
+    lateMarks = lateMarks.filter(({ untilMs }) => untilMs > beganMs);
     // One by one, because more may be told meanwhile, and what fails is to be tried again.
     for (let range = reuses[0]; range; range = reuses[0]) {
       const taken = range;
@@ -107,6 +119,16 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     }
     if (holes.length > 0) lost += await inRounds((tx) => returnHoles(tx, subjects, holes, since, rowsMax));
     return lost;
+  };
+
+  const awaitLateMarks = (ends: readonly number[]) => {
+    isEndKnown = true;
+    subjects.forEach((subject, index) => {
+      mayBeMarkedLate({ subject, after: ends[index] ?? 0, upTo: Number.MAX_SAFE_INTEGER, before: awayAt });
+    });
+  };
+  const mayBeMarkedLate = (range: Range) => {
+    lateMarks.push({ ...range, untilMs: performance.now() + marksMsMax });
   };
 
   /** In small transactions, so that no step waits for a large one. It ends, because what it looks for grows no more. */
@@ -164,6 +186,8 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
       if (type === 'disconnect') {
         losses += 1;
         held = true;
+        awayAt = now();
+        isEndKnown = false;
         onAway();
       } else if (type === 'reconnect') void letGo(settleMs);
     }
@@ -186,7 +210,11 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     },
     look: () => void lookNext(),
     reused(from, upTo) {
-      reuses.push(...subjects.map((subject) => ({ subject, after: from - 1, upTo })));
+      for (const subject of subjects) {
+        const range = { subject, after: from - 1, upTo };
+        reuses.push(range);
+        mayBeMarkedLate({ ...range, before: now() });
+      }
       void lookNext();
     },
     detail: () => ({ ...detail }),

@@ -1,6 +1,6 @@
 /** Where faults strike: at a step, under either protocol; at a branch's prepare and commit; in the coordinator. */
 import { dishIdsOf, type Items } from '#libs/contracts/orders.ts';
-import { InjectedError, type Injector, undergo } from '#libs/faults/injector.ts';
+import { InjectedError, type Injector, type Strike, undergo } from '#libs/faults/injector.ts';
 import type { Intent } from './transact.ts';
 
 type Subject = {
@@ -20,20 +20,23 @@ export async function strikeOrders(
   for (const { orderId, customerId, items, faults, attempt } of orders) {
     const subject = { orderId, customerId, dishIds: '', faults };
     if (!injector.armed(subject)) continue;
-    // A broker that is away to count the hit must not stand between a decision and those who wait for it.
-    const fault = await injector
-      .strike(point, { ...subject, dishIds: dishIdsOf(items) }, attempt)
-      .catch(() => null);
+    const fault = await strikeIfCounted(injector, point, { ...subject, dishIds: dishIdsOf(items) }, attempt);
     if (fault?.do === 'error') throw new InjectedError(point);
     await undergo(fault);
   }
 }
 
+/** Nothing strikes while the broker is away to count the hit: it must not stand between a work and who waits for it. */
+export const strikeIfCounted = (
+  injector: Injector,
+  ...asked: Parameters<Injector['strike']>
+): Promise<Strike | null> => injector.strike(...asked).catch(() => null);
+
 /** At the step itself: what strikes stands in the intent, or has been waited for. */
 export async function strikeStep(injector: Injector, intent: Intent): Promise<void> {
   const { reaction, cause, attempt } = intent;
   const at = pointOf(intent);
-  const fault = await injector.strike(at, cause, attempt);
+  const fault = await strikeIfCounted(injector, at, cause, attempt);
   if (fault?.do === 'refuse' && reaction.direction === 'do') intent.refusal = `injected refusal at ${at}`;
   if (fault?.do === 'error') intent.sabotage = new InjectedError(at);
   await undergo(fault);

@@ -75,7 +75,7 @@ export function createReplica(options: ReplicaOptions): Replica {
       }
       bus.publish(message);
       sequence += 1;
-      stored.push({ messageId: message.messageId, sequence });
+      stored.push({ messageId: message.messageId, sequence, storedAt: clock.now() });
     }
   }
 
@@ -85,7 +85,7 @@ export function createReplica(options: ReplicaOptions): Replica {
       return publishing;
     },
     markPublished(tx) {
-      if (stored.length > 0) tx.write(markPublished(tx, stored, clock.now()));
+      if (stored.length > 0) tx.write(markPublished(tx, stored));
       stored = [];
     },
     distrust() {
@@ -213,9 +213,10 @@ export function createReplica(options: ReplicaOptions): Replica {
           if (claimed === 0) return;
           for (const row of rows) bus.publish(row);
           story.relayed(service, rows);
-          const places = rows.map(({ messageId }) => ({ messageId, sequence: 0 }));
+          const storedAt = clock.now();
+          const places = rows.map(({ messageId }) => ({ messageId, sequence: 0, storedAt }));
           if (fate === 'before-commit') throw new Crash('before-commit');
-          tx.write(markPublished(tx, places, clock.now()));
+          tx.write(markPublished(tx, places));
         }),
       );
       return claimed;

@@ -160,6 +160,16 @@ describe('When a message is delivered again and again and never ends', () => {
     expect(await balance()).toBe(100_000 - 24_000);
   });
 
+  test('then an undo of which nobody lived to tell is found with those that are stuck, until it has ended', async () => {
+    const post = postOf(refundOf(randomUUID()));
+    for (const delivery of [attemptsMax + 1, attemptsMax + 2]) {
+      void dying().deliver(post, delivery);
+      expect(await lastTried()).toMatchObject([{ state: 'retrying', attempts: attemptsMax + 1 }]);
+    }
+    expect(await bus.deliver(post, attemptsMax + 3)).toBe('acknowledged');
+    expect(await failures()).toEqual([]);
+  });
+
   test('then an undo is tried all the same', async () => {
     const orderId = randomUUID();
     expect(await bus.deliver(postOf(refundOf(orderId)), deliveriesMax + 1)).toBe('acknowledged');

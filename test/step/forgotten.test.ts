@@ -102,6 +102,14 @@ describe('What goes back to the outbox', () => {
     expect((await waiting()).sort()).toEqual(lost.sort());
   });
 
+  test('is only what the broker had before it lost something, where a range says so', async () => {
+    const lost = await insert('payment.completed', 5, ago(2_000));
+    await insert('payment.completed', 6, youngest);
+    const range = { subject: 'payment.completed', after: 4, upTo: 9, before: ago(1_000) };
+    expect(await runThenCommit(world.pool, (tx) => returnRange(tx, range, since, 10))).toBe(1);
+    expect(await waiting()).toEqual([lost]);
+  });
+
   test('is what stood in a hole', async () => {
     await insert('payment.completed', 5, youngest);
     const lost = await insert('payment.failed', 6, youngest);
@@ -144,10 +152,10 @@ describe('F9: A row that is committed after a younger one was published', () => 
     const claimAndMark = () =>
       runThenCommit(world.pool, async (tx) => {
         const rows = await claimUnpublished(tx, new Date(), 0, 10);
+        const storedAt = new Date();
         await markPublished(
           tx,
-          rows.map(({ messageId }, index) => ({ messageId, sequence: index + 1 })),
-          new Date(),
+          rows.map(({ messageId }, index) => ({ messageId, sequence: index + 1, storedAt })),
         );
         return rows.map(({ messageId }) => messageId);
       });
