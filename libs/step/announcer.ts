@@ -6,8 +6,8 @@ import type pg from 'pg';
 import type { ServiceName } from '#libs/contracts/events.ts';
 import type { Publish } from '#libs/nats/publish.ts';
 import { deadLetterAgeMsMax } from '#libs/nats/streams.ts';
-import { statement } from '#libs/postgres/statement.ts';
-import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
+import { columns, statement } from '#libs/postgres/statement.ts';
+import { runThenCommit } from '#libs/postgres/transaction.ts';
 import { repeat } from './repeat.ts';
 
 const tickMs = 1_000;
@@ -45,22 +45,28 @@ export function startAnnouncer(options: {
   /** Goes round: those that the broker does not take are passed over until all others have had their turn. */
   let after = firstId;
 
-  const announce = (tx: Tx) =>
-    claimUnannounced(tx, after, lettersMax).then(async (letters) => {
-      after = (letters.length === lettersMax && letters.at(-1)?.id) || firstId;
-      const told = await Promise.allSettled(letters.map((letter) => tell(service, publish, letter)));
-      const ids = letters.filter((_, index) => told[index]?.status === 'fulfilled').map(({ id }) => id);
-      if (ids.length > 0) await markAnnounced(tx, ids, now());
-      const refused = told.find((each) => each.status === 'rejected');
-      if (refused) onTrouble(refused.reason, 'dead letters are not in the stream yet');
-    });
+  /**
+   * Holds no row while the broker is asked, which may be away: an operator would wait for it. Two replicas may tell the
+   * same letter; the broker knows it by its message id.
+   */
+  const announce = async () => {
+    const letters = await runThenCommit(pool, (tx) => selectUnannounced(tx, after, lettersMax));
+    after = (letters.length === lettersMax && letters.at(-1)?.id) || firstId;
+    const told = await Promise.allSettled(letters.map((letter) => tell(service, publish, letter)));
+    const stored = letters.filter((_, index) => told[index]?.status === 'fulfilled');
+    if (stored.length > 0) {
+      await runThenCommit(pool, (tx) => markAnnounced(tx, ...columns(stored, ['id', 'attempts']), now()));
+    }
+    const refused = told.find((each) => each.status === 'rejected');
+    if (refused) onTrouble(refused.reason, 'dead letters are not in the stream yet');
+  };
 
   return repeat({
     pauseMs: tickMs,
     onTrouble: (error) => onTrouble(error, 'dead letters are told later'),
     async work() {
       tick += 1;
-      await runThenCommit(pool, announce);
+      await announce();
       if (tick % forgetEveryTicks !== 0) return;
       const before = new Date(now().getTime() - deadLetterAgeMsMax);
       await runThenCommit(pool, (tx) => forgetOld(tx, before, forgetRowsMax));
@@ -102,11 +108,14 @@ function keptOf(headers: Record<string, string>): Record<string, string> {
 
 const plain = (text: string): string => text.replaceAll(/[^\x20-\x7e]/g, '?');
 
-const claimUnannounced = statement<Letter>(`
+const selectUnannounced = statement<Letter>(`
   select id, subject, message_id as "messageId", headers, traceparent, body, reason, attempts from failures
-  where state = 'open' and announced_at is null and id > $1 order by id limit $2 for update skip locked`);
+  where state = 'open' and announced_at is null and id > $1 order by id limit $2`);
 
-const markAnnounced = statement('update failures set announced_at = $2 where id = any($1::uuid[])');
+/** Not those that have failed once more meanwhile: that is news again. */
+const markAnnounced = statement(`
+  update failures f set announced_at = $3 from unnest($1::uuid[], $2::int[]) as told (id, attempts)
+  where f.id = told.id and f.attempts = told.attempts`);
 
 /** As long as the stream keeps them. What is still retried is somebody's money: it stays until it succeeds. */
 const forgetOld = statement(`
