@@ -135,7 +135,7 @@ async function isThere(manager: JetStreamManager, stream: string): Promise<boole
 }
 
 /** For probes and for Prometheus; without the libraries of a service, which are larger than all of this. */
-function serve(keeper: Keeper, port: number, host: string): void {
+function serve(keeper: Pick<Keeper, 'isReady' | 'repairs'>, port: number, host: string): void {
   createServer((request, response) => {
     const ready = keeper.isReady();
     if (request.url === '/metrics') {
@@ -151,10 +151,13 @@ function serve(keeper: Keeper, port: number, host: string): void {
 
 if (import.meta.main) {
   const say = (line: string) => process.stdout.write(`${line}\n`);
-  const keeper = await keepBroker({ ...readEnvironment(say), say });
   const { SERVICE_PORT = '8080', SERVICE_HOST = '127.0.0.1' } = process.env;
-  serve(keeper, Number(SERVICE_PORT), SERVICE_HOST);
+  let keeper: Keeper | undefined;
+  // Before it has found the broker, which may take long: it is alive, and not ready.
+  const page = { isReady: () => keeper?.isReady() ?? false, repairs: () => keeper?.repairs() ?? 0 };
+  serve(page, Number(SERVICE_PORT), SERVICE_HOST);
+  keeper = await keepBroker({ ...readEnvironment(say), say });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => void keeper.stop().finally(() => process.exit(0)));
+    process.on(signal, () => void keeper?.stop().finally(() => process.exit(0)));
   }
 }
