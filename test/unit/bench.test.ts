@@ -15,6 +15,7 @@ const run = (name: string, ordersPerSecond: number, lockedMs: number | null): Ru
   },
   perOrder: { 'rows locked, ms': lockedMs },
   standing: { memoryMb: { services: 700.4 }, connections: 42 },
+  faults: 'on, 0 set',
   accepted: null,
   ratioToFloor: null,
 });
@@ -36,6 +37,7 @@ describe('The report of a benchmark', () => {
     const text = report(run('saga', 1_000, null));
     expect(text).not.toContain('×');
     expect(text).toMatch(/rows locked, ms per order +not known here/);
+    expect(text).toMatch(/faults +on, 0 set/);
   });
 });
 

@@ -13,6 +13,8 @@ export type Run = {
   perOrder: PerOrder;
   /** At the end of the measuring. */
   standing: Standing;
+  /** Whether the lab would inject any, and how many are set. */
+  faults: string;
   /** From the POST to the acceptance, one client. Only a saga accepts an order before its end. */
   accepted: Times | null;
   ratioToFloor: number | null;
@@ -44,7 +46,7 @@ export function reportText({ clients, runs, floor, floorPerOrder }: Report): str
   ].join('\n');
 }
 
-function runLines({ name, load, perOrder, standing, accepted }: Run, clients: number): string[] {
+function runLines({ name, load, perOrder, standing, faults, accepted }: Run, clients: number): string[] {
   const { ordersPerSecond, latencyMs, dispatched, cancelled, unfinished, failed } = load;
   const ended = `${dispatched} dispatched, ${cancelled} cancelled, ${unfinished} unfinished, ${failed} failed`;
   return [
@@ -53,6 +55,7 @@ function runLines({ name, load, perOrder, standing, accepted }: Run, clients: nu
     row('  ended', ended),
     ...(accepted === null ? [] : [row('  accepted, one client', times(accepted))]),
     ...costs(perOrder),
+    row('  faults', faults),
     row('  database connections', String(standing.connections)),
     ...Object.entries(standing.memoryMb ?? {}).map(([part, mb]) =>
       row(`  memory, ${part}`, `${mb.toFixed(0)} MB`),

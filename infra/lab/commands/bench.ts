@@ -1,5 +1,7 @@
+import { basename, resolve } from 'node:path';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { readNatsUrl } from '#libs/nats/address.ts';
+import { labApi } from '../api.ts';
 import { type Contender, contenderCalled, contenders } from '../bench/contenders.ts';
 import { runFloor } from '../bench/floor.ts';
 import { runLoad } from '../bench/load.ts';
@@ -26,12 +28,18 @@ export const options = {
     value: 'n',
     description: 'seconds of load before each protocol is measured (default: 30)',
   },
+  beside: {
+    type: 'string',
+    value: 'home',
+    description: 'measures everything in that lab too, such as one with FAULTS=off, and prints the ratios',
+  },
   'no-floor': { type: 'boolean', description: 'leave the raw floor out' },
 } as const satisfies Options;
 export const examples = [
   'npx lab bench saga --clients 128 --seconds 20',
   'npx lab bench saga --clients 1 --json',
   'npx lab bench saga 2pc 2pc-grouped --hot',
+  'npx lab bench saga --beside .lab-off',
 ];
 
 const acceptSeconds = 3;
@@ -54,60 +62,79 @@ export async function run({ values, positionals }: Arguments<typeof options>, io
     warmUpSeconds: number(values['warm-up'], '--warm-up', 30),
     hot: values.hot ?? false,
   };
-  const lab = runningLab(io.home);
-  const connection = await connect({ ...readNatsUrl(lab.nats.url), name: 'bench' });
+  const lab = await openLab(io.home);
+  const beside = values.beside === undefined ? undefined : await openLab(resolve(values.beside));
   try {
-    const floor = values['no-floor'] ? null : await measureFloor(lab, connection, settings, io);
+    const floor = values['no-floor'] ? null : await measureFloor(lab, settings, io);
     const runs: Run[] = [];
     for (const contender of chosen) {
-      const run = await measure(lab, connection, contender, settings, io);
+      const run = await measure(lab, contender, settings, io);
       const ratioToFloor = floor && run.load.ordersPerSecond / floor.result.ordersPerSecond;
       runs.push({ ...run, ratioToFloor });
+      if (!beside) continue;
+      const other = await measure(beside, contender, settings, io);
+      runs.push({ ...other, name: `${other.name} in ${basename(beside.home)}`, ratioToFloor: null });
     }
     const { clients, seconds, refusals, hot } = settings;
     const floors = { floor: floor?.result ?? null, floorPerOrder: floor?.perOrder ?? null };
-    const report: Report = { clients, seconds, refusals, hot, ...sizeOf(lab), runs, ...floors };
+    const report: Report = { clients, seconds, refusals, hot, ...sizeOf(lab.state), runs, ...floors };
     io.out(values.json ? JSON.stringify(report) : reportText(report));
     return runs.some(({ load }) => load.failed > 0) ? 1 : 0;
   } finally {
-    await connection.close();
+    await lab.connection.close();
+    await beside?.connection.close();
   }
 }
 
-async function measureFloor(lab: LabState, connection: NatsConnection, settings: Settings, io: Io) {
+type OpenLab = { home: string; state: LabState; connection: NatsConnection };
+
+async function openLab(home: string): Promise<OpenLab> {
+  const state = runningLab(home);
+  const connection = await connect({ ...readNatsUrl(state.nats.url), name: 'bench' });
+  return { home, state, connection };
+}
+
+async function measureFloor({ state, connection }: OpenLab, settings: Settings, io: Io) {
   const { clients, seconds } = settings;
   io.err(`floor: five plain transactions an order, ${clients} clients, ${seconds} s …`);
-  const meters = createMeters(lab, connection, null);
-  const { databases } = lab;
+  const meters = createMeters(state, connection, null);
+  const { databases } = state;
   const options = { databases, clients, seconds, warmUpSeconds: floorWarmUpSeconds };
   const result = await runFloor({ ...options, ...meters });
   return { result, perOrder: meters.perOrder(result.orders) };
 }
 
 async function measure(
-  lab: LabState,
-  connection: NatsConnection,
+  lab: OpenLab,
   contender: Contender,
   settings: Settings,
   io: Io,
 ): Promise<Omit<Run, 'ratioToFloor'>> {
+  const { state, connection } = lab;
   const { name, body } = contender;
   io.err(`${name}: over HTTP through all processes, ${settings.clients} clients, ${settings.seconds} s …`);
-  const meters = createMeters(lab, connection, body.protocol);
-  const shared = { ...settings, urls: lab.urls, contender };
+  const meters = createMeters(state, connection, body.protocol);
+  const shared = { ...settings, urls: state.urls, contender };
   let standing: Standing = { memoryMb: null, connections: 0 };
   const onMeasured = async () => {
     await meters.onMeasured();
-    standing = await readStanding(lab);
+    standing = await readStanding(state);
   };
   const load = await runLoad({ ...shared, until: 'ended', ...meters, onMeasured });
   const perOrder = meters.perOrder(load.orders);
-  if (body.protocol !== 'saga') return { name, load, perOrder, standing, accepted: null };
+  const faults = await faultsIn(lab);
+  if (body.protocol !== 'saga') return { name, load, perOrder, standing, faults, accepted: null };
   io.err(`acceptance: one client, ${acceptSeconds} s …`);
   const quiet = { onMeasuring: async () => {}, onMeasured: async () => {} };
   const one = { clients: 1, seconds: acceptSeconds, warmUpSeconds: 1, until: 'accepted' as const };
   const accepted = (await runLoad({ ...shared, ...one, ...quiet })).latencyMs;
-  return { name, load, perOrder, standing, accepted };
+  return { name, load, perOrder, standing, faults, accepted };
+}
+
+async function faultsIn({ home }: OpenLab): Promise<string> {
+  const { body } = await labApi(home).request<{ on: boolean; items: unknown[] }>('GET', '/api/faults');
+  const { on, items } = body;
+  return on ? `on, ${items.length} set` : 'off';
 }
 
 /** Gateways, of which there is one for each replica of everything else; nodes of the broker. */
