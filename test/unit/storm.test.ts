@@ -30,7 +30,7 @@ const well: Rule = (asked) => {
 };
 
 /** Too short for any act: what is looked at here is what comes after them. */
-const stormAt = ({ home, lab }: GatewayByRule) => {
+const stormAt = ({ home, lab }: GatewayByRule, quietWithinMs = 5_000) => {
   const options: StormOptions = {
     seed: 3,
     lengthMs: 500,
@@ -42,7 +42,7 @@ const stormAt = ({ home, lab }: GatewayByRule) => {
     gatewayPort: 0,
     portBase: 0,
     say: () => undefined,
-    quietWithinMs: 5_000,
+    quietWithinMs,
     patience: { silentMsMax: 500, msMax: 5_000 },
   };
   return weather(lab, options);
@@ -94,6 +94,18 @@ describe('A storm', { timeout: slowMs }, () => {
     const result = await stormAt(gateway);
     expect(result).toMatchObject({ weathered: false, evidence: gateway.home });
     expect(result.verdict.violations).toEqual(['the lab could not be stopped: order did not end']);
+  });
+
+  test('whose invariants nobody can check says why, and looks at its orders all the same', async () => {
+    const unchecked: Rule = (asked) =>
+      asked.path.startsWith('/api/invariants') ? problem(503, 'service-unavailable') : well(asked);
+    const { parts } = closing();
+    await using gateway = await gatewayByRule(unchecked, parts);
+    const { verdict, orders } = await stormAt(gateway, 100);
+    expect(verdict.violations).toEqual([
+      'the invariants could not be checked: service-unavailable (503 service-unavailable)',
+    ]);
+    expect(verdict.ends.dispatched).toBe(orders.length);
   });
 
   test('asks again where a single answer goes wrong', async () => {

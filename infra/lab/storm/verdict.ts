@@ -40,24 +40,24 @@ export async function judge(
   const { violations } = verdict;
   const api = labApi(lab.home);
   const startedAt = performance.now();
-  verdict.invariants = await untilQuiet(api, quietWithinMs);
+  const look = () => untilQuiet(api, quietWithinMs);
+  verdict.invariants = await tried(violations, 'the invariants could not be checked', look);
   verdict.quietAfterMs = performance.now() - startedAt;
-  if (verdict.invariants === null) violations.push('the invariants could not be checked');
-  else violations.push(...violationsOf(verdict.invariants));
+  if (verdict.invariants !== null) violations.push(...violationsOf(verdict.invariants));
   violations.push(...unanswered(load.orders));
   await tried(violations, 'the orders could not be read', () => findLost(api, load.orders, verdict));
   await tried(violations, 'keys could not be sent again', () => findChanged(load, violations));
 }
 
 /** The last look, whether all is quiet by then or not. */
-async function untilQuiet(api: LabApi, quietWithinMs: number): Promise<Invariants | null> {
+async function untilQuiet(api: LabApi, quietWithinMs: number): Promise<Invariants> {
   const deadline = performance.now() + quietWithinMs;
   for (;;) {
-    const found = await api
-      .request<Invariants>('GET', '/api/invariants?quiet=true')
-      .then(({ body }) => body)
-      .catch(() => null);
-    if (found?.holds || performance.now() > deadline) return found;
+    const path = '/api/invariants?quiet=true';
+    const [found] = await Promise.allSettled([api.request<Invariants>('GET', path)]);
+    const isLast = performance.now() > deadline;
+    if (found.status === 'rejected' && isLast) throw found.reason;
+    if (found.status === 'fulfilled' && (found.value.body.holds || isLast)) return found.value.body;
     await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
   }
 }
