@@ -422,8 +422,8 @@ export const faultRows: readonly FaultRow[] = [
   },
   {
     id: 'F35',
-    what: 'a storm of all that, from a seed',
-    how: '`npx lab storm` on a lab of its own',
+    what: 'many of these at once, from a seed',
+    how: '`npx lab storm` on a lab of its own: every fault point with every action; kills, pauses, stops and restarts of services, databases and brokers; every mode of a link. Not what is done to data, clocks and disks (F13–F15, F20, F27, F28, F34), and no poison (F29)',
     fired: 'it counts the acts that bit',
     rules: 'all',
     tests: [['test/own-labs/storm', 'F35: A storm is weathered, and most of what it does bites']],

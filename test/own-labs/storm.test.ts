@@ -25,7 +25,7 @@ test('F35: A storm is weathered, and most of what it does bites', async () => {
   expect(verdict.violations, said.join('\n')).toEqual([]);
   expect(weathered).toBe(true);
   expect(acts).toBeGreaterThan(4);
-  expect(fired).toBeGreaterThan(acts / 3);
+  expect(fired, said.join('\n')).toBeGreaterThan(acts / 2);
   expect(orders.length).toBeGreaterThan(50);
   expect(verdict.ends.dispatched).toBeGreaterThan(orders.length / 4);
   expect(existsSync(home), 'nothing is left of it').toBe(false);

@@ -4,23 +4,20 @@ import { type LabApi, labApi } from '../api.ts';
 import { changeFaults, readFaults } from '../faults.ts';
 import type { Lab } from '../lab.ts';
 import { type Act, actText } from './schedule.ts';
+import { reasonOf, stubbornly } from './tried.ts';
 
 /** `fired`: what shows that it really happened; null when nothing does. `flaw`: why it could not be done. */
 export type Done = { act: Act; fired: string | null; flaw: string | null };
 
-const faultTriesMax = 20;
-const faultRetryMs = 250;
+/** The gateway, or the broker behind it, may be what is down at this moment. */
+const faultWithinMs = 5_000;
 
 /** Never rejects: what cannot be done, because its target is down at the moment, is told. */
 export async function perform(lab: Lab, act: Act, index: number): Promise<Done> {
   try {
     return { act, fired: await performOn(lab, act, index), flaw: null };
   } catch (error) {
-    return {
-      act,
-      fired: null,
-      flaw: error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error),
-    };
+    return { act, fired: null, flaw: reasonOf(error) };
   }
 }
 
@@ -53,10 +50,17 @@ async function performOn(lab: Lab, act: Act, index: number): Promise<string | nu
 
 async function withLink(lab: Lab, act: Act & { kind: 'link' }): Promise<string | null> {
   const { client, server, mode } = act;
+  const linkNow = async () =>
+    (await lab.links()).find((each) => each.client === client && each.server === server);
+  // Counted since the links were started: an earlier reset is no hit of this one.
+  const resetsBefore = (await linkNow())?.resets ?? 0;
   const [set] = await lab.link(client, server, mode);
-  if (mode.mode === 'reset') return set && set.resets > 0 ? `${set.resets} connections reset so far` : null;
+  if (mode.mode === 'reset') {
+    const resets = (set?.resets ?? 0) - resetsBefore;
+    return resets > 0 ? `${resets} resets` : null;
+  }
   await lasting(act);
-  const link = (await lab.links()).find((each) => each.client === client && each.server === server);
+  const link = await linkNow();
   await lab.link(client, server, { mode: 'pass' });
   return link && link.hits > 0 ? `${link.hits} hits` : null;
 }
@@ -66,26 +70,18 @@ async function withFault(api: LabApi, act: Act & { kind: 'fault' }, id: string):
   const isOfOrders = !at.endsWith('.http');
   const scope = isOfOrders && share < 1 ? { scope: { share } } : {};
   const fault = { id, at, do: action, ...(action === 'delay' ? { ms } : {}), hitsMax, ...scope };
-  await stubbornly(() =>
-    changeFaults(api, ({ items }) => [...items.filter((each) => each.id !== id), fault]),
+  await stubbornly(
+    () => changeFaults(api, ({ items }) => [...items.filter((each) => each.id !== id), fault]),
+    faultWithinMs,
   );
   await lasting(act);
-  const { items } = await stubbornly(() => readFaults(api));
+  const { items } = await stubbornly(() => readFaults(api), faultWithinMs);
   const hits = items.find((each) => each.id === id)?.hits ?? 0;
-  await stubbornly(() => changeFaults(api, (state) => state.items.filter((each) => each.id !== id)));
+  await stubbornly(
+    () => changeFaults(api, (state) => state.items.filter((each) => each.id !== id)),
+    faultWithinMs,
+  );
   return hits > 0 ? `${hits} hits` : null;
-}
-
-/** The gateway, or the broker behind it, may be what is down at this moment. */
-async function stubbornly<T>(change: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await change();
-    } catch (error) {
-      if (attempt >= faultTriesMax) throw error;
-      await new Promise((resolve) => setTimeout(resolve, faultRetryMs));
-    }
-  }
 }
 
 const lasting = ({ forMs }: Act) => new Promise((resolve) => setTimeout(resolve, forMs));

@@ -6,14 +6,14 @@ import { type LabApi, labApi } from '../api.ts';
 import { timelineHeader, timelineLine } from '../format.ts';
 import type { Lab } from '../lab.ts';
 import { doneText } from './act.ts';
-import type { StormResult } from './storm.ts';
+import type { Found } from './storm.ts';
 
 const timelinesMax = 50;
 const uuid = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/;
 
-export async function keepEvidence(lab: Lab, result: Omit<StormResult, 'evidence'>): Promise<void> {
+export async function keepEvidence(lab: Lab, found: Found): Promise<void> {
   const keep = (name: string, text: string) => writeFileSync(join(lab.home, name), `${text}\n`);
-  const { seed, done, verdict, orders } = result;
+  const { seed, done, verdict, orders } = found;
   keep('violations.txt', [`seed ${seed}`, ...verdict.violations].join('\n'));
   keep('acts.txt', done.map((one) => `${one.act.atMs} ms  ${doneText(one)}`).join('\n'));
   keep('orders.ndjson', orders.map((order) => JSON.stringify(order)).join('\n'));

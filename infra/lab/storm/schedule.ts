@@ -1,8 +1,9 @@
 /**
  * What a storm does, and when: drawn from a seed before it begins, so that the same seed on the same lab is the
  * same storm. What is done to a part or a link ends before anything else is done to it. Of a broker cluster one
- * node suffers at a time, and never for longer than a majority can do without it: more than that stops the system
- * as it must, and shows nothing (TigerBeetle bounds its faults in the same way where it asks for progress).
+ * node is killed, paused or stopped at a time: without a majority the system stops as it must, which shows nothing
+ * (TigerBeetle bounds its faults in the same way where it asks for progress). A link lies between one process and
+ * one node, and takes no node away from the others: it may be cut while another node is down.
  */
 import type { LinkMode } from '#libs/contracts/parts.ts';
 import { faultPoints } from '#libs/faults/points.ts';

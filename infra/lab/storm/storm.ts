@@ -13,9 +13,10 @@ import { launchLab } from '../launch.ts';
 import { databasePart, gatewayName } from '../topology.ts';
 import { type Done, doneText, perform } from './act.ts';
 import { keepEvidence } from './evidence.ts';
-import { type Placed, startOpenLoad } from './load.ts';
+import { type Patience, type Placed, startOpenLoad } from './load.ts';
 import { actText, planStorm, type Stage } from './schedule.ts';
-import { judge, type Verdict } from './verdict.ts';
+import { stubbornly, tried } from './tried.ts';
+import { emptyVerdict, judge, type Verdict } from './verdict.ts';
 
 export type StormOptions = {
   seed: number;
@@ -31,6 +32,8 @@ export type StormOptions = {
   say(line: string): void;
   /** How long the lab may take to become quiet and whole, once it is healed. */
   quietWithinMs?: number;
+  /** How long orders that are not answered by then are repeated. */
+  patience?: Patience;
   /** For tests: what else happens to the lab, before it is judged. */
   sabotage?(lab: Lab): Promise<void>;
 };
@@ -51,8 +54,10 @@ export type StormResult = {
 /** Orders that somebody holds up end while the storm lasts, and those that come after it soon after it. */
 const orderDeadlineMs = 10_000;
 
+const resetWithinMs = 30_000;
+
 export async function runStorm(options: StormOptions): Promise<StormResult> {
-  const { home, say } = options;
+  const { home } = options;
   rmSync(home, { recursive: true, force: true });
   mkdirSync(home, { recursive: true });
   const lab = await launchLab({
@@ -64,20 +69,32 @@ export async function runStorm(options: StormOptions): Promise<StormResult> {
     proxies: true,
     env: { ORDER_DEADLINE_MS: String(orderDeadlineMs) },
   });
-  const result = await stormOn(lab, options)
-    .then(async (found) => {
-      if (!found.weathered) await keepEvidence(lab, found);
-      return found;
-    })
-    .finally(() => lab.close());
-  if (result.weathered) rmSync(home, { recursive: true, force: true });
-  say('the lab is stopped');
-  return { ...result, evidence: result.weathered ? null : home };
+  return weather(lab, options);
 }
 
-async function stormOn(lab: Lab, options: StormOptions): Promise<Omit<StormResult, 'evidence'>> {
+/** On a lab that is up, which it takes down. Whatever goes wrong from here on is told by the verdict. */
+export async function weather(lab: Lab, options: StormOptions): Promise<StormResult> {
+  const { home, say } = options;
+  const found = await stormOn(lab, options);
+  const { violations } = found.verdict;
+  if (violations.length > 0) {
+    await tried(violations, 'not everything could be kept', () => keepEvidence(lab, found));
+  }
+  await tried(violations, 'the lab could not be stopped', () => lab.close());
+  say('the lab is stopped');
+  const weathered = violations.length === 0;
+  if (weathered) rmSync(home, { recursive: true, force: true });
+  return { ...found, weathered, evidence: weathered ? null : home };
+}
+
+export type Found = Omit<StormResult, 'weathered' | 'evidence'>;
+
+async function stormOn(lab: Lab, options: StormOptions): Promise<Found> {
   const { seed, lengthMs, say, sabotage } = options;
-  const acts = planStorm(seed, lengthMs, await stageOf(lab));
+  const verdict = emptyVerdict();
+  const step = <T>(flaw: string, work: () => T | Promise<T>) => tried(verdict.violations, flaw, work);
+  const plan = async () => planStorm(seed, lengthMs, await stageOf(lab));
+  const acts = (await step('the storm could not be planned', plan)) ?? [];
   const load = startOpenLoad({ ...options, urls: lab.urls });
   const startedAt = performance.now();
   const clock = () => `${((performance.now() - startedAt) / 1_000).toFixed(1).padStart(6)} s`;
@@ -92,17 +109,18 @@ async function stormOn(lab: Lab, options: StormOptions): Promise<Omit<StormResul
     }),
   );
   await delay(Math.max(0, lengthMs - (performance.now() - startedAt)));
-  await lab.heal();
-  await labApi(lab.home).request('DELETE', '/api/faults');
+  await step('the lab could not be healed', () => lab.heal());
+  const reset = () => labApi(lab.home).request('DELETE', '/api/faults');
+  await step('the faults could not be ended', () => stubbornly(reset, resetWithinMs));
   say(`${clock()}  healed; ${load.orders.length} orders were placed`);
   await load.stop();
-  await sabotage?.(lab);
-  const verdict = await judge(lab, load, options.quietWithinMs);
+  say(`${clock()}  every order is answered, or given up`);
+  await step('the sabotage failed', () => sabotage?.(lab));
+  await step('the lab could not be judged', () => judge(lab, load, verdict, options.quietWithinMs));
   say(`${clock()}  judged, ${(verdict.quietAfterMs / 1_000).toFixed(1)} s until all was quiet`);
 
   return {
     seed,
-    weathered: verdict.violations.length === 0,
     orders: load.orders,
     acts: acts.length,
     fired: done.filter(({ fired }) => fired !== null).length,
