@@ -81,14 +81,14 @@ export const eventsQuery = z.strictObject({
   /** Only what is said about this order. */
   orderId: z.uuid().optional(),
 });
-/** The id of an SSE event: the stream's sequence of its message, and its place in that message. */
+/** The id of an SSE event: the stream's sequence of its message, its place in that message, and when that was stored. */
 export const eventsHeaders = z.object({
   'last-event-id': z
     .string()
-    .regex(/^(\d{1,15}-\d{1,4})?$/, 'expected a sequence and a place, such as 41-0')
+    .regex(/^(\d{1,15}-\d{1,4}(-\d{1,15})?)?$/, 'expected the id of an event, such as 41-0-1795305600000')
     .optional()
     .describe(
-      'goes on after that event instead of with the next one; with the next one all the same when the stream has lost that event since, and ends before it',
+      'goes on after that event instead of with the next one; when the stream has lost it since, with the first one that was stored later',
     ),
 });
 

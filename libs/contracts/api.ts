@@ -54,6 +54,8 @@ export type ApiRoute = {
 /** What any route can answer when something is wrong with the URL, with a part of the lab, or with us. */
 export const commonProblems: readonly ProblemCode[] = [
   'invalid-url',
+  'request-timeout',
+  'headers-too-large',
   'too-many-requests',
   'service-unavailable',
   'internal-error',

@@ -9,6 +9,12 @@ import type { Order, PlaceOrderBody } from './orders.ts';
 import type { Problem } from './problems.ts';
 
 export const handoverMax = 100;
+/** Of an order's body, as it came and as it is handed over: one that is longer is refused alone, before it is in a batch. */
+export const orderBytesMax = 64 * 1024;
+/** Around the body: its id and its trace. */
+const envelopeBytesMax = 1024;
+/** So that a full batch of the longest ones is taken in. */
+export const handoverBytesMax = handoverMax * (orderBytesMax + envelopeBytesMax);
 
 export const handover = z.strictObject({
   orders: z

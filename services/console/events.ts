@@ -1,7 +1,8 @@
 /**
  * `GET /api/events`: the saga's events as they are stored, as server-sent events. Nothing of it is kept at the
  * broker, so looking on never takes a message from a service. A listener that comes back with `Last-Event-ID`
- * misses nothing that the stream still holds.
+ * misses nothing that the stream still holds, also when the stream has lost its tail meanwhile and has grown again: the
+ * id says when the message was stored.
  */
 import type { NatsConnection } from '@nats-io/transport-node';
 import { eventsHeaders, eventsQuery } from '#libs/contracts/answers.ts';
@@ -17,8 +18,8 @@ const retryMs = 1_000;
 /** A listener that does not read for so long is dropped; until then nothing is read for it. */
 const drainMsMax = 10_000;
 
-/** The place of an event: the stream's sequence of its message, and its index there. */
-type Place = { sequence: number; index: number };
+/** The place of an event: the stream's sequence of its message, its index there, and when the message was stored. */
+type Place = { sequence: number; index: number; storedAtMs: number | undefined };
 
 export function eventRoutes(app: FastifyInstance, connection: NatsConnection): void {
   const tail = createEventTail(connection);
@@ -57,15 +58,16 @@ function readPlace(headers: FastifyRequest['headers']): Place | undefined {
   const { 'last-event-id': lastEventId } = parse(eventsHeaders, headers);
   // A browser sends an empty one when it has heard nothing yet.
   if (!lastEventId) return undefined;
-  const [sequence, index] = lastEventId.split('-').map(Number) as [number, number];
-  return { sequence, index };
+  const [sequence, index, storedAtMs] = lastEventId.split('-').map(Number) as [number, number, number?];
+  return { sequence, index, storedAtMs };
 }
 
 async function beginning(tail: EventTail, after: Place | undefined): Promise<number> {
   const last = await tail.last();
-  // A place beyond the end is from a stream that has lost its tail since: nothing can be said about it.
-  const isKnown = after !== undefined && after.sequence > 0 && after.sequence <= last;
-  return isKnown ? after.sequence : last + 1;
+  if (after === undefined || after.sequence === 0) return last + 1;
+  if (after.storedAtMs !== undefined) return tail.find(after.sequence, after.storedAtMs);
+  // Ids had no time once: of a place beyond the end nothing more can be said.
+  return Math.min(after.sequence, last + 1);
 }
 
 /** Writes until the listener leaves, reads too slowly, or the gateway stops. */
@@ -86,11 +88,12 @@ async function tell(
   const heartbeat = setInterval(() => {
     if (!raw.writableNeedDrain) raw.write(': alive\n\n');
   }, heartbeatMs);
+  let rest = after;
   try {
     for await (const message of messages) {
-      const { sequence, body } = message;
-      const skipTo = sequence === after?.sequence ? after.index + 1 : 0;
-      const text = writeEvents(sequence, body, skipTo, orderId);
+      const text = writeEvents(message, isBehind(message, rest) ? rest.index + 1 : 0, orderId);
+      // Its sequence may come again, for another message.
+      rest = undefined;
       if (text !== '' && !raw.write(text) && !(await drained(raw))) break;
     }
   } catch (error) {
@@ -101,8 +104,13 @@ async function tell(
   }
 }
 
+/** Whether this is the message that the listener has heard a part of. */
+const isBehind = ({ sequence, storedAtMs }: TailMessage, after: Place | undefined): after is Place =>
+  sequence === after?.sequence && storedAtMs === (after.storedAtMs ?? storedAtMs);
+
 /** The events of one message in the form of SSE. What no schema accepts is none of ours, and is left out. */
-function writeEvents(sequence: number, body: string, skipTo: number, orderId: string | undefined): string {
+function writeEvents(message: TailMessage, skipTo: number, orderId: string | undefined): string {
+  const { sequence, storedAtMs, body } = message;
   let text = '';
   for (const [index, candidate] of readBatch(body).entries()) {
     if (index < skipTo) continue;
@@ -110,7 +118,7 @@ function writeEvents(sequence: number, body: string, skipTo: number, orderId: st
     const parsed = parseEvent(candidate);
     if (!parsed.ok) continue;
     const { event } = parsed;
-    text += `id: ${sequence}-${index}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
+    text += `id: ${sequence}-${index}-${storedAtMs}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`;
   }
   return text;
 }

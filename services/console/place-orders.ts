@@ -13,9 +13,15 @@ import {
   type HandedOver,
   type HandoverAnswer,
   handoverMax,
+  orderBytesMax,
 } from '#libs/contracts/placing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
-import { type FastifyInstance, type FastifyReply, sendProblemBody } from '#libs/service/http.ts';
+import {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  sendProblemBody,
+} from '#libs/service/http.ts';
 import { assertOperator } from '#libs/service/operator.ts';
 import type { Replica } from '#libs/service/replicas.ts';
 import { type Gatherer, gather } from '#libs/step/gather.ts';
@@ -39,6 +45,7 @@ export function placingRoutes(
 
   app.post('/api/orders', async (request, reply) => {
     if (isDeeper(request.body, bodyDepthMax)) throw new Problem('invalid-request', undefined, tooDeep);
+    if (isLongerWritten(request)) throw new Problem('body-too-large', tooLong);
     // Where faults are off, who takes the order in refuses it.
     if (config.FAULTS && carriesFaults(request.body)) {
       assertOperator(request, config, 'order with faults');
@@ -169,6 +176,17 @@ const tooDeep = { errors: [{ field: '(whole)', message: `nested deeper than ${bo
 function isDeeper(value: unknown, depth: number): boolean {
   if (typeof value !== 'object' || value === null) return false;
   return depth === 0 || Object.values(value).some((inner) => isDeeper(inner, depth - 1));
+}
+
+/** Written again, `1e20` has 21 digits, and a control character of a text has six. A normal order is not looked at. */
+const growthMax = 6;
+const tooLong = `its numbers and texts, written out, take more than ${orderBytesMax / 1024} KB`;
+
+/** It would fail its whole batch, too. One that came in chunks has not said how long it is. */
+function isLongerWritten({ headers, body }: FastifyRequest): boolean {
+  const cameBytes = Number(headers['content-length'] ?? orderBytesMax);
+  if (cameBytes * growthMax <= orderBytesMax) return false;
+  return Buffer.byteLength(JSON.stringify(body ?? null)) > orderBytesMax;
 }
 
 const isEnded = ({ status }: Pick<Order, 'status'>) => endStatuses.includes(status);

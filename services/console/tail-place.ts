@@ -9,20 +9,25 @@ import type { StoredMessages } from '#libs/nats/stored-messages.ts';
 /** `isBehind`: the stream holds something from `next` on. */
 export type TailPlace = { next: number; isBehind: boolean };
 
-/** `seenAt`: when the last message that was seen was stored. Throws when the broker is away. */
-export async function placeIn(stored: StoredMessages, next: number, seenAt: string): Promise<TailPlace> {
+/** `seenAtMs`: when the last message that was seen was stored. Throws when the broker is away. */
+export async function placeIn(stored: StoredMessages, next: number, seenAtMs: number): Promise<TailPlace> {
   const { first, last } = await stored.bounds();
-  const at = (await stands(stored, next, last, seenAt))
+  const at = (await stands(stored, next, last, seenAtMs))
     ? next
-    : await firstAfter(stored, first, Math.min(last, next), seenAt);
+    : await firstAfter(stored, first, Math.min(last, next), seenAtMs);
   return { next: at, isBehind: at <= last };
 }
 
 /** Whether the message before the place is the one that was seen there, or is past its time and can say nothing. */
-async function stands(stored: StoredMessages, next: number, last: number, seenAt: string): Promise<boolean> {
+async function stands(
+  stored: StoredMessages,
+  next: number,
+  last: number,
+  seenAtMs: number,
+): Promise<boolean> {
   if (last < next - 1) return false;
   const before = await stored.from(next - 1);
-  return before?.seq !== next - 1 || before.timestamp === seenAt;
+  return before?.seq !== next - 1 || before.time.getTime() === seenAtMs;
 }
 
 /** Of those from `first` to `last`, by halves; after the last one when none is that young. */
@@ -30,9 +35,8 @@ async function firstAfter(
   stored: StoredMessages,
   first: number,
   last: number,
-  seenAt: string,
+  seenAtMs: number,
 ): Promise<number> {
-  const seenAtMs = Date.parse(seenAt);
   let low = first;
   let high = last + 1;
   while (low < high) {

@@ -1,15 +1,12 @@
 import { z } from 'zod';
 import { orderParams, type TimelineItem } from '#libs/contracts/orders.ts';
-import { type FinishedAnswer, handover, handoverMax } from '#libs/contracts/placing.ts';
+import { type FinishedAnswer, handover, handoverBytesMax } from '#libs/contracts/placing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import { type FastifyInstance, parse } from '#libs/service/http.ts';
 import { answerEach } from '#libs/service/ndjson.ts';
 import type { DecisionLog } from './decision-log.ts';
 import { type PlaceTools, placeOrder } from './place-orders.ts';
 import type { Recovery } from './recovery.ts';
-
-/** The gateway's batches: no order's body may be larger than a request's. */
-const handoverBytesMax = handoverMax * 70 * 1024;
 
 const transactionParams = z.object({ transactionId: z.uuid() });
 const lookUpBody = z.strictObject({ transactionIds: z.array(z.uuid()).max(500) });

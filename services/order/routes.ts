@@ -1,7 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto';
 import { and, desc, eq, sql } from 'drizzle-orm';
 import { cancelBody, endStatuses, type Order, orderListQuery, orderParams } from '#libs/contracts/orders.ts';
-import { type HandedOver, type HandoverAnswer, handover, handoverMax } from '#libs/contracts/placing.ts';
+import { type HandedOver, type HandoverAnswer, handover, handoverBytesMax } from '#libs/contracts/placing.ts';
 import type { Menu, MenuAnswer } from '#libs/contracts/pricing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import type { ServiceContext } from '#libs/service/definition.ts';
@@ -17,8 +17,6 @@ import { place } from './step.ts';
 
 type Row = typeof orders.$inferSelect;
 
-/** The gateway's batches: no order's body may be larger than a request's. */
-const handoverBytesMax = handoverMax * 70 * 1024;
 /** After the coordinator's abort, in the order's timeline. */
 const barredLamport = 3;
 

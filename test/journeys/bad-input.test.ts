@@ -2,6 +2,8 @@ import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { call, endOf, get, orderBody, type ProblemBody, place, system } from '../support/api.ts';
 import { expectInvariants, invariants } from '../support/invariants.ts';
+import { sendRaw } from '../support/raw-http.ts';
+import { pausing } from '../support/two-phase.ts';
 
 const good = orderBody();
 const item = good.items[0];
@@ -130,6 +132,43 @@ describe('When the body of an order is wrong', () => {
   test.each(['a b', '', 'x'.repeat(201), '""'])('then the Idempotency-Key %j is refused', async (key) => {
     const answer = await call('POST', '/api/orders', { body: good, headers: { 'idempotency-key': key } });
     expectProblem(answer, [400, 'invalid-idempotency-key', 'Idempotency-Key']);
+  });
+});
+
+describe('When a body is much longer as it is handed on', () => {
+  const gatherMs = 1_500;
+  /** 65,001 bytes as they come, 286,001 when each number has its 21 digits. */
+  const numbers = `[${Array(13_000).fill('1e20')}]`;
+  const noDish = orderBody({ items: [{ dishId: 'no-such-dish', quantity: 1 }] });
+  const tooLarge: [number, string] = [413, 'body-too-large'];
+
+  test.each<[string, string, object]>([
+    ['order', numbers, noDish],
+    ['coordinator', `{"protocol":"2pc","junk":${numbers}}`, { ...noDish, protocol: '2pc' }],
+  ])('then it is refused alone, and not all that go to %s with it', async (part, raw, body) => {
+    const others: ReturnType<typeof call>[] = [];
+    const long: typeof others = [];
+    {
+      // While the first one is under way, all that come gather into one batch.
+      using _ = pausing(part);
+      others.push(call('POST', '/api/orders', { body }));
+      await new Promise((resolve) => setTimeout(resolve, gatherMs / 3));
+      long.push(...Array.from({ length: 40 }, () => call('POST', '/api/orders', { raw })));
+      others.push(...Array.from({ length: 10 }, () => call('POST', '/api/orders', { body })));
+      await new Promise((resolve) => setTimeout(resolve, gatherMs));
+    }
+    for (const answer of await Promise.all(others)) expectProblem(answer, [422, 'unknown-dish']);
+    for (const answer of await Promise.all(long)) expectProblem(answer, tooLarge);
+  });
+
+  test('then it is refused as a text, and in chunks, too', async () => {
+    const text = { raw: '\u0001'.repeat(60_000), headers: { 'content-type': 'text/plain' } };
+    expectProblem(await call('POST', '/api/orders', text), tooLarge);
+    const head =
+      'POST /api/orders HTTP/1.1\r\nhost: lab\r\nconnection: close\r\ncontent-type: application/json\r\n';
+    const chunk = `${numbers.length.toString(16)}\r\n${numbers}\r\n0\r\n\r\n`;
+    const { status, code } = await sendRaw(`${head}transfer-encoding: chunked\r\n\r\n${chunk}`);
+    expect([status, code]).toEqual(tooLarge);
   });
 });
 

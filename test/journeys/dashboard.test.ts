@@ -6,10 +6,11 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runningLab } from '#lab/home.ts';
 import { endOf, orderBody, place, system } from '../support/api.ts';
 import { eventually } from '../support/eventually.ts';
+import { expectInvariants } from '../support/invariants.ts';
 import { ask } from '../support/service.ts';
 import { placeIn2pc } from '../support/two-phase.ts';
 
@@ -53,6 +54,7 @@ beforeAll(async () => {
   for (const { orderId } of orders) await endOf(orderId);
   await placeIn2pc();
 });
+afterAll(expectInvariants);
 
 describe('The dashboard', () => {
   test('asks for nothing that no service exports', async () => {

@@ -8,6 +8,7 @@ import { endOf, place, somebody, system } from '../support/api.ts';
 import { type Bus, openBus } from '../support/bus.ts';
 import { labReady } from '../support/control.ts';
 import { eventually } from '../support/eventually.ts';
+import { expectInvariants } from '../support/invariants.ts';
 import { ask, metric } from '../support/service.ts';
 import { pausing, placeIn2pc } from '../support/two-phase.ts';
 
@@ -18,6 +19,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await bus.clean();
   await bus.close();
+  await expectInvariants();
 });
 
 const ravisOrder = { customerId: 'ravi' };
