@@ -41,7 +41,9 @@ export function eventRoutes(app: FastifyInstance, connection: NatsConnection): v
       const leaving = new AbortController();
       const { raw } = reply;
       raw.once('close', () => leaving.abort());
-      const messages = tail.read(await beginning(tail, after), leaving.signal);
+      // Before the answer begins: what is said after that is heard.
+      const from = await beginning(tail, after).catch(() => null);
+      const messages = readPatiently(tail, after, from, leaving.signal);
       const stop = () => {
         leaving.abort();
         if (raw.writableNeedDrain) raw.destroy();
@@ -68,6 +70,21 @@ async function beginning(tail: EventTail, after: Place | undefined): Promise<num
   if (after.storedAtMs !== undefined) return tail.find(after.sequence, after.storedAtMs);
   // Ids had no time once: of a place beyond the end nothing more can be said.
   return Math.min(after.sequence, last + 1);
+}
+
+/** A browser does not come back after any answer but this one: while the broker is away, a listener waits here. */
+async function* readPatiently(
+  tail: EventTail,
+  after: Place | undefined,
+  first: number | null,
+  signal: AbortSignal,
+): AsyncGenerator<TailMessage> {
+  let from = first;
+  while (from === null && !signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, retryMs));
+    from = await beginning(tail, after).catch(() => null);
+  }
+  if (from !== null) yield* tail.read(from, signal);
 }
 
 /** Writes until the listener leaves, reads too slowly, or the gateway stops. */

@@ -210,6 +210,17 @@ describe('The gateway', { timeout: testMsMax }, () => {
     expect(again.types()).toHaveLength(2);
   });
 
+  test('takes a listener in while the broker is away, and tells what comes when it is back', async () => {
+    await lab.kill('nats', 'SIGKILL', { hold: true });
+    await using early = await listen(lab.url, '/api/events');
+    await lab.start('nats');
+    await lab.ready();
+    await eventually('something is heard', async () => {
+      await json('order', '--customer', 'ravi', '--wait', '5');
+      return early.types().length > 0 || undefined;
+    });
+  });
+
   test('refuses a listener that asks for what there is not', async () => {
     const { status, body } = await get('/api/events', { 'last-event-id': 'yesterday' });
     expect({ status, errors: body.errors }).toMatchObject({
