@@ -116,6 +116,7 @@ export async function start(service: ServiceDefinition): Promise<void> {
     pool,
     publish,
     now,
+    losses: publisher.losses,
     onTrouble,
     retrace: spansSent && {
       tell: retraceEvents(name, [...service.reactions, ...(service.participation ?? [])]),

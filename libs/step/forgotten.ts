@@ -41,11 +41,14 @@ export async function newestOf(
   return selectNewest(tx, subjects, first, since);
 }
 
+/** Rows of one subject whose sequence is above `after` and not above `upTo`. */
+export type Range = { subject: string; after: number; upTo: number };
+
 /**
- * Rows of one subject whose sequence is above `after` and not above `upTo`. `before`: of those only what the broker had
- * stored before that; what it has stored since may rightly have such a sequence.
+ * Of a range what the broker had stored before that; what it has stored since may rightly have such a sequence. Each row
+ * once, `taken`: clocks differ, and what is published again may seem to be of before again.
  */
-export type Range = { subject: string; after: number; upTo: number; before?: Date };
+export type Late = { before: Date; taken: readonly string[] };
 
 /** What the stream should have and does not: behind its end on a subject, or before its beginning. */
 export function missingRanges(newest: readonly Newest[], lastOn: readonly number[], first: number): Range[] {
@@ -62,18 +65,21 @@ const takeBackRange = statement<{ messageId: string }>(`
   update outbox set published_at = null where message_id in (
     select message_id from outbox
     where subject = $1 and published_at > $4 and stream_sequence > $2 and stream_sequence <= $3
-      and published_at < $6
+      and published_at < $6 and message_id <> all($7::uuid[])
     limit $5 for update skip locked)
   returning message_id as "messageId"`);
 
-/** Takes back that they are published, of `limit` rows at most, and gives of how many: the relay publishes them again. */
+/** Takes back that they are published, of `limit` rows at most, and gives their ids: the relay publishes them again. */
 export async function returnRange(
   tx: Tx,
-  { subject, after, upTo, before }: Range,
+  { subject, after, upTo }: Range,
   since: Date,
   limit: number,
-): Promise<number> {
-  return (await takeBackRange(tx, subject, after, upTo, since, limit, before ?? 'infinity')).length;
+  late?: Late,
+): Promise<string[]> {
+  const { before = 'infinity', taken = [] } = late ?? {};
+  const rows = await takeBackRange(tx, subject, after, upTo, since, limit, before, taken);
+  return rows.map(({ messageId }) => messageId);
 }
 
 const takeBackHoles = statement<{ messageId: string }>(`
@@ -90,6 +96,7 @@ export async function returnHoles(
   holes: readonly number[],
   since: Date,
   limit: number,
-): Promise<number> {
-  return (await takeBackHoles(tx, subjects, holes, since, limit)).length;
+): Promise<string[]> {
+  const rows = await takeBackHoles(tx, subjects, holes, since, limit);
+  return rows.map(({ messageId }) => messageId);
 }

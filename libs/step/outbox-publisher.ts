@@ -33,6 +33,8 @@ export type OutboxPublisher = {
    * say when it gets it again.
    */
   distrust(): void;
+  /** How often it was so. */
+  losses(): number;
   /** Whether this process has the message in hand: its spans are its own to tell. */
   isOurs(messageId: string): boolean;
   stop(): Promise<void>;
@@ -100,7 +102,12 @@ export function createOutboxPublisher(options: {
     quiet = undefined;
     const places = takeStored();
     if (places.length === 0) return;
-    await runThenCommit(pool, (tx) => markPublished(tx, places)).catch((error) => {
+    const before = distrusts;
+    const mark = async (tx: Tx) => {
+      await markPublished(tx, places);
+      assertSame(before, distrusts);
+    };
+    await runThenCommit(pool, mark).catch((error) => {
       // Harmless: the relay publishes them once more, and every consumer's journal knows them.
       onTrouble(error, `${places.length} published messages stay unmarked`);
     });
@@ -128,6 +135,7 @@ export function createOutboxPublisher(options: {
       stored = [];
       distrusts += 1;
     },
+    losses: () => distrusts,
     isOurs: (messageId) => ours.has(messageId),
     async stop() {
       await Promise.all(inFlight);
@@ -135,4 +143,9 @@ export function createOutboxPublisher(options: {
       await flush();
     },
   };
+}
+
+/** Of losses of the broker: what was read after it went away, it may have said of what it has lost since. */
+export function assertSame(before: number, after: number): void {
+  if (before !== after) throw new Error('the broker went away before its messages were marked');
 }

@@ -8,6 +8,7 @@ import { eventAgeMsMax } from '#libs/nats/streams.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
 import type { Retrace } from '#libs/telemetry/retrace.ts';
 import { claimUnpublished, forgetPublished, markPublished, type Unpublished } from './outbox.ts';
+import { assertSame } from './outbox-publisher.ts';
 import { repeat } from './repeat.ts';
 
 const tickMs = 1_000;
@@ -28,15 +29,18 @@ export function startRelay(options: {
   pool: pg.Pool;
   publish: Publish;
   now(): Date;
+  /** How often the broker went away. */
+  losses(): number;
   onRelayed(messages: number): void;
   onTrouble(error: unknown, what: string): void;
   /** Tells the spans again of what a dead process left. Absent: nothing is traced. */
   retrace?: Retracing | undefined;
 }): Relay {
-  const { pool, publish, now, onRelayed, onTrouble, retrace } = options;
+  const { pool, publish, now, losses, onRelayed, onTrouble, retrace } = options;
   let tick = 0;
 
   const relayOnce = async (): Promise<number> => {
+    const before = losses();
     return runThenCommit(pool, async (tx) => {
       const rows = await claimUnpublished(tx, now(), patienceMs, rowsMax);
       if (rows.length === 0) return 0;
@@ -44,6 +48,7 @@ export function startRelay(options: {
       const stored = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
       if (retrace) await tellAgain(stored, retrace);
       await markPublished(tx, stored);
+      assertSame(before, losses());
       return stored.length;
     });
   };

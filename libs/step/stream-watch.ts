@@ -26,6 +26,7 @@ const lookAgainMs = 250;
 const leaderCatchesUpMs = 300;
 /** How long what was stored before a loss may take to be marked: above any statement, and any pause inside a transaction. */
 const marksMsMax = 60_000;
+const lateMarksEveryMs = 10_000;
 /** Of one transaction. */
 const rowsMax = 1_000;
 
@@ -59,6 +60,8 @@ export type StreamWatchOptions = {
   onTrouble(error: unknown, what: string): void;
 };
 
+type LateMarks = { range: Range; before: Date; taken: string[]; untilMs: number };
+
 export function watchStream(connection: NatsConnection, options: StreamWatchOptions): StreamWatch {
   const { looking, pool, subjects, durable, now, onAway, onForgotten, onConsumer, onTrouble } = options;
   const detail = { stream: 'not looked at yet', consumer: 'not looked at yet' };
@@ -69,7 +72,8 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
    * What was lost, and is not marked yet: while a commit takes its time, the broker can be back, and the end of the
    * subject be where it was. Looked for again and again, by the time at which the broker had stored it.
    */
-  let lateMarks: (Range & { untilMs: number })[] = [];
+  let lateMarks: LateMarks[] = [];
+  let lookedForLateMs = 0;
   let awayAt = now();
   let isEndKnown = false;
   /** The last one that was begun: looks come one after another. */
@@ -95,6 +99,8 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
   /** The outbox is asked before the stream's ends: what is marked by then must be there. */
   const compare = async () => {
     const since = new Date(now().getTime() - storedAgeMsMax);
+    // Before the database is asked, which may be away for longer than anybody is held.
+    if (held && !isEndKnown) awaitLateMarks(await looking.lastOn(subjects));
     const { first, holes } = await looking.ends();
     const beganMs = performance.now();
     const newest = await runThenCommit(pool, (tx) => newestOf(tx, subjects, first, since));
@@ -104,13 +110,16 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
       await pause(leaderCatchesUpMs);
       ends = await looking.lastOn(subjects);
     }
-    if (held && !isEndKnown) awaitLateMarks(ends);
     let lost = 0;
-    for (const range of [...missingRanges(newest, ends, first), ...lateMarks]) {
+    for (const range of missingRanges(newest, ends, first)) {
       lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
     }
-    // By when this look began: the database may have stood still since, with the very commit.
-    lateMarks = lateMarks.filter(({ untilMs }) => untilMs > beganMs);
+    if (beganMs - lookedForLateMs > lateMarksEveryMs) {
+      for (const late of lateMarks) lost += await inRounds((tx) => returnLate(tx, late, since));
+      // By when this look began: the database may have stood still since, with the very commit.
+      lateMarks = lateMarks.filter(({ untilMs }) => untilMs > beganMs);
+      lookedForLateMs = beganMs;
+    }
     // One by one, because more may be told meanwhile, and what fails is to be tried again.
     for (let range = reuses[0]; range; range = reuses[0]) {
       const taken = range;
@@ -123,21 +132,28 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
 
   const awaitLateMarks = (ends: readonly number[]) => {
     isEndKnown = true;
+    // The last acknowledgement and the end of the connection may be read in one millisecond.
+    const before = new Date(awayAt.getTime() + 1);
     subjects.forEach((subject, index) => {
-      mayBeMarkedLate({ subject, after: ends[index] ?? 0, upTo: Number.MAX_SAFE_INTEGER, before: awayAt });
+      mayBeMarkedLate({ subject, after: ends[index] ?? 0, upTo: Number.MAX_SAFE_INTEGER }, before);
     });
   };
-  const mayBeMarkedLate = (range: Range) => {
-    lateMarks.push({ ...range, untilMs: performance.now() + marksMsMax });
+  const mayBeMarkedLate = (range: Range, before: Date) => {
+    lateMarks.push({ range, before, taken: [], untilMs: performance.now() + marksMsMax });
+  };
+  const returnLate = async (tx: Tx, { range, before, taken }: LateMarks, since: Date) => {
+    const ids = await returnRange(tx, range, since, rowsMax, { before, taken });
+    taken.push(...ids);
+    return ids;
   };
 
   /** In small transactions, so that no step waits for a large one. It ends, because what it looks for grows no more. */
-  const inRounds = async (round: (tx: Tx) => Promise<number>) => {
+  const inRounds = async (round: (tx: Tx) => Promise<string[]>) => {
     let total = 0;
     for (;;) {
-      const rows = await runThenCommit(pool, round);
-      total += rows;
-      if (rows < rowsMax) return total;
+      const { length } = await runThenCommit(pool, round);
+      total += length;
+      if (length < rowsMax) return total;
     }
   };
 
@@ -213,7 +229,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
       for (const subject of subjects) {
         const range = { subject, after: from - 1, upTo };
         reuses.push(range);
-        mayBeMarkedLate({ ...range, before: now() });
+        mayBeMarkedLate(range, now());
       }
       void lookNext();
     },

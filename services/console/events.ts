@@ -80,9 +80,13 @@ async function* readPatiently(
   signal: AbortSignal,
 ): AsyncGenerator<TailMessage> {
   let from = first;
+  const leaving = new Promise<null>((resolve) =>
+    signal.addEventListener('abort', () => resolve(null), { once: true }),
+  );
   while (from === null && !signal.aborted) {
-    await new Promise((resolve) => setTimeout(resolve, retryMs));
-    from = await beginning(tail, after).catch(() => null);
+    await Promise.race([pause(retryMs), leaving]);
+    const asked = beginning(tail, after).catch(() => null);
+    from = await Promise.race([asked, leaving]);
   }
   if (from !== null) yield* tail.read(from, signal);
 }
@@ -164,3 +168,5 @@ async function drained(raw: FastifyReply['raw']): Promise<boolean> {
   if (!isDrained) raw.destroy();
   return isDrained;
 }
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));

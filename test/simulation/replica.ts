@@ -91,6 +91,7 @@ export function createReplica(options: ReplicaOptions): Replica {
     distrust() {
       stored = [];
     },
+    losses: () => 0,
     isOurs: () => false,
     stop: async () => {},
   };

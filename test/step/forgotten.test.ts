@@ -98,15 +98,19 @@ describe('What goes back to the outbox', () => {
     await insert('payment.completed', 7, ago(25 * hourMs));
     const range = { subject: 'payment.completed', after: 4, upTo: 7 };
     const round = () => runThenCommit(world.pool, (tx) => returnRange(tx, range, since, 2));
-    expect([await round(), await round(), await round()]).toEqual([2, 1, 0]);
+    const rounds = [await round(), await round(), await round()];
+    expect(rounds.map(({ length }) => length)).toEqual([2, 1, 0]);
+    expect(rounds.flat().sort()).toEqual(lost.sort());
     expect((await waiting()).sort()).toEqual(lost.sort());
   });
 
-  test('is only what the broker had before it lost something, where a range says so', async () => {
+  test('is, of what is marked late, only what the broker had before it lost something, and each once', async () => {
     const lost = await insert('payment.completed', 5, ago(2_000));
-    await insert('payment.completed', 6, youngest);
-    const range = { subject: 'payment.completed', after: 4, upTo: 9, before: ago(1_000) };
-    expect(await runThenCommit(world.pool, (tx) => returnRange(tx, range, since, 10))).toBe(1);
+    const before = await insert('payment.completed', 6, ago(3_000));
+    await insert('payment.completed', 7, youngest);
+    const range = { subject: 'payment.completed', after: 4, upTo: 9 };
+    const late = { before: ago(1_000), taken: [before] };
+    expect(await runThenCommit(world.pool, (tx) => returnRange(tx, range, since, 10, late))).toEqual([lost]);
     expect(await waiting()).toEqual([lost]);
   });
 
@@ -116,7 +120,7 @@ describe('What goes back to the outbox', () => {
     await insert('order.confirmed', 7, youngest);
     const subjects = ['payment.completed', 'payment.failed'];
     const round = () => runThenCommit(world.pool, (tx) => returnHoles(tx, subjects, [6, 7], since, 10));
-    expect([await round(), await round()]).toEqual([1, 0]);
+    expect([await round(), await round()]).toEqual([[lost], []]);
     expect(await waiting()).toEqual([lost]);
   });
 
@@ -128,6 +132,7 @@ describe('What goes back to the outbox', () => {
       pool: world.pool,
       publish: async ({ messageId }: Message) => 40 + sent.push(messageId),
       now: () => new Date(Date.now() + 60_000),
+      losses: () => 0,
       onRelayed: () => {},
       onTrouble: () => {},
     });

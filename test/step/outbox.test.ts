@@ -41,11 +41,12 @@ const numbered = (send: Send) => async (message: Message) => {
   await send(message);
   return ++sequence;
 };
-const relayOver = (send: Send, now = later, troubles: string[] = []) =>
+const relayOver = (send: Send, now = later, troubles: string[] = [], losses = () => 0) =>
   startRelay({
     pool: world.pool,
     publish: numbered(send),
     now,
+    losses,
     onRelayed: () => {},
     onTrouble: (_error, what) => troubles.push(what),
   });
@@ -78,6 +79,19 @@ describe('When messages were left unpublished', () => {
     expect([...attempts.entries()].sort()).toEqual(
       left.map(({ messageId }) => [messageId, refusalsMax + 1]).sort(),
     );
+  });
+
+  test('then what a broker has said before it went away is not believed, and published once more', async () => {
+    const [left] = await leave(1);
+    const published: string[] = [];
+    let losses = 0;
+    const send = async ({ messageId }: Message) => {
+      if (published.push(messageId) === 1) losses += 1;
+    };
+    const relay = relayOver(send, later, [], () => losses);
+    await eventually('it is marked', async () => (await unpublished()).length === 0);
+    await relay.stop();
+    expect(published).toEqual([left?.messageId, left?.messageId]);
   });
 
   test('then one that the broker never takes holds up no other, and stays', async () => {

@@ -44,6 +44,7 @@ function replicaOn({ pool }: World) {
     },
     markPublished: () => {},
     distrust: () => {},
+    losses: () => 0,
     isOurs: () => false,
     stop: async () => {},
   };

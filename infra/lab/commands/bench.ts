@@ -63,8 +63,9 @@ export async function run({ values, positionals }: Arguments<typeof options>, io
     hot: values.hot ?? false,
   };
   const lab = await openLab(io.home);
-  const beside = values.beside === undefined ? undefined : await openLab(resolve(values.beside));
+  let beside: OpenLab | undefined;
   try {
+    if (values.beside !== undefined) beside = await openLab(resolve(values.beside));
     const floor = values['no-floor'] ? null : await measureFloor(lab, settings, io);
     const runs: Run[] = [];
     for (const contender of chosen) {

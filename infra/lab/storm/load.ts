@@ -124,4 +124,4 @@ async function askOnce(agent: Agent, url: string, { key, body }: Placed): Promis
 
 /** What may be different the next time: nobody there, nothing known, too much to do, or somebody else at it. */
 const isPassing = (status: number, code: string): boolean =>
-  status >= 500 || code === 'idempotency-key-in-flight' || code === 'too-many-requests';
+  status >= 500 || status === 408 || code === 'idempotency-key-in-flight' || code === 'too-many-requests';

@@ -77,10 +77,11 @@ export async function weather(lab: Lab, options: StormOptions): Promise<StormRes
   const { home, say } = options;
   const found = await stormOn(lab, options);
   const { violations } = found.verdict;
-  if (violations.length > 0) {
-    await tried(violations, 'not everything could be kept', () => keepEvidence(lab, found));
-  }
+  const keep = () => tried(violations, 'not everything could be kept', () => keepEvidence(lab, found));
+  if (violations.length > 0) await keep();
+  const before = violations.length;
   await tried(violations, 'the lab could not be stopped', () => lab.close());
+  if (violations.length > before) await keep();
   say('the lab is stopped');
   const weathered = violations.length === 0;
   if (weathered) rmSync(home, { recursive: true, force: true });
