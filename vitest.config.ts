@@ -8,6 +8,8 @@ const setupMs = 120_000;
 
 export default defineConfig({
   test: {
+    // Otherwise one core fewer than there are: on two cores one file after another.
+    maxWorkers: '100%',
     projects: [
       {
         test: {

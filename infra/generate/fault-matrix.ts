@@ -14,7 +14,7 @@ wait until all is quiet, and then run the whole checker; those in \`test/step\` 
 a real database or broker. The rules named here are those that the row is about. The words are those of
 [faults.md](faults.md) and [outside-faults.md](outside-faults.md). The rows stand in \`infra/generate/fault-rows.ts\`; a
 unit test looks for the tests that they name, whose titles begin with the row.`,
-    `\`npm run test:faults\` runs them all; \`npm test\`, for its time, those in \`test/step\` and \`test/journeys\`.`,
+    `\`npm run test:faults\` runs them all; \`npm test\`, for its time, those in \`test/step\` and most of those in \`test/journeys\`.`,
     table(['row', 'what breaks', 'how', 'what shows that it did', 'rules', 'tests'], rows),
     '## What stands in for something else',
     table(['row', 'why, and what'], faultRows.flatMap(standInOf)),
