@@ -54,7 +54,10 @@ export function startRelay(options: {
   };
 
   const send = async (row: Unpublished) => {
-    const sequence = await publish(asSent(row));
+    let sequence = await publish(asSent(row));
+    // Where it was lost: either it stands there again, or the broker takes it for what it has published again before,
+    // and lost once more. A second copy is harmless, and to be told so again and again is not.
+    if (sequence === row.streamSequence) sequence = await publish(asSent(row, `/${now().getTime()}`));
     return { ...row, sequence, storedAt: now() };
   };
 
@@ -89,9 +92,9 @@ export function startRelay(options: {
  * After a purge a broker still remembers the ids of what it has purged, for its duplicate window, and would call
  * this one a repeat. So what it has forgotten goes out under an id of its own for each loss; the checker knows its row by it.
  */
-function asSent({ streamSequence, ...row }: Unpublished): Message {
+function asSent({ streamSequence, ...row }: Unpublished, more = ''): Message {
   if (streamSequence === null) return row;
-  return { ...row, messageId: `${row.messageId}/${streamSequence}` };
+  return { ...row, messageId: `${row.messageId}/${streamSequence}${more}` };
 }
 
 /** Repeats while a round is full, at most so many times: a stop never waits for a whole backlog. */

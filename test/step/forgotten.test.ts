@@ -146,6 +146,28 @@ describe('What goes back to the outbox', () => {
   });
 });
 
+test('What was lost a second time, from the place that it got again, is no repeat', async () => {
+  const id = await insert('payment.completed', 7, null);
+  // A broker that has purged it, and remembers its id: it answers with the place where it stood.
+  const known = new Map([[`${id}/7`, 7]]);
+  const relay = startRelay({
+    pool: world.pool,
+    publish: async ({ messageId }: Message) => {
+      const sequence = known.get(messageId) ?? 8;
+      known.set(messageId, sequence);
+      return sequence;
+    },
+    now: () => new Date(Date.now() + 60_000),
+    losses: () => 0,
+    onRelayed: () => {},
+    onTrouble: () => {},
+  });
+  await eventually('it is marked', async () => (await waiting()).length === 0);
+  await relay.stop();
+  const rows = await world.query<{ at: string }>('select stream_sequence as at from outbox');
+  expect(rows.map(({ at }) => Number(at))).toEqual([8]);
+});
+
 describe('F9: A row that is committed after a younger one was published', () => {
   test('is published all the same: there is no cursor that could have passed it', async () => {
     const [older, younger] = [randomUUID(), randomUUID()];
