@@ -105,7 +105,7 @@ export function createOutboxPublisher(options: {
     const before = distrusts;
     const mark = async (tx: Tx) => {
       await markPublished(tx, places);
-      assertSame(before, distrusts);
+      assertNoLoss(before, distrusts);
     };
     await runThenCommit(pool, mark).catch((error) => {
       // Harmless: the relay publishes them once more, and every consumer's journal knows them.
@@ -146,6 +146,6 @@ export function createOutboxPublisher(options: {
 }
 
 /** Of losses of the broker: what was read after it went away, it may have said of what it has lost since. */
-export function assertSame(before: number, after: number): void {
+export function assertNoLoss(before: number, after: number): void {
   if (before !== after) throw new Error('the broker went away before its messages were marked');
 }

@@ -8,7 +8,7 @@ import { eventAgeMsMax } from '#libs/nats/streams.ts';
 import { runThenCommit } from '#libs/postgres/transaction.ts';
 import type { Retrace } from '#libs/telemetry/retrace.ts';
 import { claimUnpublished, forgetPublished, markPublished, type Unpublished } from './outbox.ts';
-import { assertSame } from './outbox-publisher.ts';
+import { assertNoLoss } from './outbox-publisher.ts';
 import { repeat } from './repeat.ts';
 
 const tickMs = 1_000;
@@ -48,7 +48,7 @@ export function startRelay(options: {
       const stored = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
       if (retrace) await tellAgain(stored, retrace);
       await markPublished(tx, stored);
-      assertSame(before, losses());
+      assertNoLoss(before, losses());
       return stored.length;
     });
   };

@@ -115,7 +115,10 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
       lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
     }
     if (beganMs - lookedForLateMs > lateMarksEveryMs) {
-      for (const late of lateMarks) lost += await inRounds((tx) => returnLate(tx, late, since));
+      for (const { range, before, taken } of lateMarks) {
+        const late = { before, taken };
+        lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax, late), taken);
+      }
       // By when this look began: the database may have stood still since, with the very commit.
       lateMarks = lateMarks.filter(({ untilMs }) => untilMs > beganMs);
       lookedForLateMs = beganMs;
@@ -141,19 +144,15 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
   const mayBeMarkedLate = (range: Range, before: Date) => {
     lateMarks.push({ range, before, taken: [], untilMs: performance.now() + marksMsMax });
   };
-  const returnLate = async (tx: Tx, { range, before, taken }: LateMarks, since: Date) => {
-    const ids = await returnRange(tx, range, since, rowsMax, { before, taken });
-    taken.push(...ids);
-    return ids;
-  };
 
   /** In small transactions, so that no step waits for a large one. It ends, because what it looks for grows no more. */
-  const inRounds = async (round: (tx: Tx) => Promise<string[]>) => {
+  const inRounds = async (round: (tx: Tx) => Promise<string[]>, taken: string[] = []) => {
     let total = 0;
     for (;;) {
-      const { length } = await runThenCommit(pool, round);
-      total += length;
-      if (length < rowsMax) return total;
+      const ids = await runThenCommit(pool, round);
+      taken.push(...ids);
+      total += ids.length;
+      if (ids.length < rowsMax) return total;
     }
   };
 
