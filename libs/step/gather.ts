@@ -1,7 +1,7 @@
 /**
- * While one batch is in its transaction the next one gathers. There is no linger timer: an idle lane starts
- * at once with what it has, and a busy one finds its next batch waiting (measured in
- * docs/performance.md: a linger of 1 ms only costs).
+ * While one batch is in its transaction the next one gathers. By itself no lane lingers: an idle one starts at once
+ * with what it has, and a busy one finds its next batch waiting. Where orders enter, and where nobody waits, a pause
+ * makes fewer and larger batches (measured in docs/performance.md: elsewhere a linger only costs).
  */
 export type Gatherer<Item> = {
   push(items: readonly Item[]): void;
@@ -17,8 +17,8 @@ export function gather<Item>(options: {
   batchMax: number;
   /** A batch holds a key once: the second waits for the next batch, which sees what the first one did. */
   keyOf(item: Item): string;
-  /** A pause before a batch that is not full, for listeners that nobody waits for: fewer and larger batches. Default 0. */
-  pauseMs?: number;
+  /** How long to pause before a batch that is not full, asked each time. Default 0. */
+  pauseMs?(): number;
   /** Must not throw: it settles its items itself. */
   run(batch: Item[]): Promise<void>;
 }): Gatherer<Item> {
@@ -34,7 +34,7 @@ export function gather<Item>(options: {
   const loop = async () => {
     while (queue.length > 0) {
       const isFull = queue.length >= options.batchMax;
-      await turn(isFull ? 0 : (options.pauseMs ?? 0));
+      await turn(isFull ? 0 : (options.pauseMs?.() ?? 0));
       await options.run(takeBatch());
     }
     running = null;

@@ -47,7 +47,7 @@ export type Item = {
 
 export type DriverOptions = {
   service: ServiceName;
-  /** See `gather`. */
+  /** Before a batch that is not full, for listeners that nobody waits for. Default 0. */
   pauseMs?: number;
   pool: pg.Pool;
   /** A connection for each held row that is waited for at a time. Without it, one of the pool's. */
@@ -83,7 +83,7 @@ export function createSagaDriver(options: DriverOptions): SagaDriver {
   const queue = gather<Item>({
     batchMax,
     keyOf: (item) => item.intent.cause.orderId,
-    pauseMs: options.pauseMs ?? 0,
+    pauseMs: () => options.pauseMs ?? 0,
     run: (items) => settleBatch(items),
   });
 

@@ -1,20 +1,12 @@
 /**
- * `POST /api/orders`: takes orders in one by one and hands them, in batches, to the order service, or to the
- * coordinator when they are to be run by two-phase commit. While one
- * batch is on its way the next gathers, as everywhere; passing on a request per order took a third of the
- * order service's CPU.
+ * `POST /api/orders`: takes orders in one by one and hands them over to the order service, or to the coordinator when
+ * they are to be run by two-phase commit, and answers each when it is accepted or, if asked to wait, when it has ended.
  */
 import { randomUUIDv7 } from 'node:crypto';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { orderIdOf } from '#libs/contracts/order-id.ts';
 import { endStatuses, type Order } from '#libs/contracts/orders.ts';
-import {
-  type FinishedAnswer,
-  type HandedOver,
-  type HandoverAnswer,
-  handoverMax,
-  orderBytesMax,
-} from '#libs/contracts/placing.ts';
+import { type FinishedAnswer, type HandoverAnswer, orderBytesMax } from '#libs/contracts/placing.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import {
   type FastifyInstance,
@@ -23,15 +15,12 @@ import {
   sendProblemBody,
 } from '#libs/service/http.ts';
 import { assertOperator } from '#libs/service/operator.ts';
-import type { Replica } from '#libs/service/replicas.ts';
-import { type Gatherer, gather } from '#libs/step/gather.ts';
 import { currentTraceparent } from '#libs/telemetry/trace-context.ts';
 import type { GatewayConfig } from './config.ts';
+import { createHandover } from './handover.ts';
 import type { Upstreams } from './pass-on.ts';
 import { readIdempotencyKey, readWaitMs } from './preferences.ts';
 import { createWaiters, type Waiter } from './waiters.ts';
-
-type Parcel = { order: HandedOver; resolve(answer: HandoverAnswer): void; reject(error: unknown): void };
 
 export function placingRoutes(
   app: FastifyInstance,
@@ -40,8 +29,8 @@ export function placingRoutes(
   config: GatewayConfig,
 ): void {
   const waiters = createWaiters(connection, (error) => app.log.warn({ err: error }, 'an end was not heard'));
-  const handOver = createHandover(upstreams);
   const inFlight = new Set<string>();
+  const handOver = createHandover(upstreams, () => inFlight.size);
 
   app.post('/api/orders', async (request, reply) => {
     if (isDeeper(request.body, bodyDepthMax)) throw new Problem('invalid-request', undefined, tooDeep);
@@ -109,57 +98,6 @@ export function placingRoutes(
     });
     return status === 200 ? JSON.parse(body.toString()) : accepted;
   }
-}
-
-/** A queue for each replica of the order service, so that all of them work at once. */
-function createHandover(upstreams: Upstreams): (order: HandedOver) => Promise<HandoverAnswer> {
-  const queues = new WeakMap<Replica, Gatherer<Parcel>>();
-  return (order) =>
-    new Promise((resolve, reject) => {
-      shortest(upstreams.spread('order').map(queueOf)).push([{ order, resolve, reject }]);
-    });
-
-  function queueOf(replica: Replica): Gatherer<Parcel> {
-    const queue = queues.get(replica) ?? createQueue(upstreams, replica);
-    queues.set(replica, queue);
-    return queue;
-  }
-}
-
-/** Of those that wait least, the one whose turn it is: a replica that stands still collects one batch, and no more. */
-const shortest = (queues: readonly Gatherer<Parcel>[]): Gatherer<Parcel> =>
-  queues.reduce((best, queue) => (queue.waiting() < best.waiting() ? queue : best));
-
-function createQueue(upstreams: Upstreams, first: Replica): Gatherer<Parcel> {
-  return gather<Parcel>({
-    batchMax: handoverMax,
-    keyOf: ({ order }) => order.orderId,
-    async run(parcels) {
-      try {
-        const body = JSON.stringify({ orders: parcels.map(({ order }) => order) });
-        const headers = { 'content-type': 'application/json' };
-        // Goes to another replica only when it was never sent. After that it may be under way, and a batch that ends
-        // the process that takes it must not end the next one; the client repeats it under its key.
-        const answer = await upstreams.send('order', {
-          method: 'POST',
-          path: '/orders',
-          headers,
-          body,
-          first,
-        });
-        if (answer.status !== 200)
-          throw new Problem('service-unavailable', `order answered ${answer.status}`);
-        const { answers } = JSON.parse(answer.body.toString()) as { answers: HandoverAnswer[] };
-        parcels.forEach(({ resolve, reject }, index) => {
-          const one = answers[index];
-          if (one) resolve(one);
-          else reject(new Problem('service-unavailable', 'order left an order unanswered'));
-        });
-      } catch (error) {
-        for (const { reject } of parcels) reject(error);
-      }
-    },
-  });
 }
 
 /** All that the gateway reads of a body are these two: who takes it in parses it. */

@@ -71,7 +71,7 @@ describe('When a listener pauses before its batches', () => {
     const gatherer = gather<number>({
       batchMax: 3,
       keyOf: String,
-      pauseMs,
+      pauseMs: () => pauseMs,
       async run(batch) {
         at.push({ size: batch.length, pauses: Math.floor((performance.now() - startedAt) / pauseMs) });
       },
@@ -83,5 +83,27 @@ describe('When a listener pauses before its batches', () => {
       { size: 3, pauses: 0 },
       { size: 1, pauses: 1 },
     ]);
+  });
+
+  test('then it asks each time how long', async () => {
+    const pauses = [0, 300];
+    const tookMs: number[] = [];
+    let asked = performance.now();
+    const gatherer = gather<number>({
+      batchMax: 2,
+      keyOf: String,
+      pauseMs: () => pauses[tookMs.length] ?? 0,
+      async run() {
+        tookMs.push(performance.now() - asked);
+        asked = performance.now();
+      },
+    });
+    gatherer.push([1]);
+    await gatherer.idle();
+    asked = performance.now();
+    gatherer.push([2]);
+    await gatherer.idle();
+    expect(tookMs[0]).toBeLessThan(200);
+    expect(tookMs[1]).toBeGreaterThan(290);
   });
 });

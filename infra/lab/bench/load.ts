@@ -63,10 +63,9 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
     while (!stopped) {
       const body = JSON.stringify(orderOf(next++, options));
       const startedAt = performance.now();
-      const answer = await pool.request({ method: 'POST', path: '/api/orders', headers, body });
-      const order = (await answer.body.json()) as Order | Problem;
+      const { status, text } = await post(pool, { path: '/api/orders', headers, body });
       if (!measuring || stopped) continue;
-      const became = becameOf(answer.statusCode, order);
+      const became = becameOf(status, JSON.parse(text) as Order | Problem);
       // What failed is no order: it is counted, and left out of every other figure.
       if (became !== 'failed') latencies.push(performance.now() - startedAt);
       counts[became] += 1;
@@ -90,6 +89,32 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
     ...counts,
     latencyMs: percentiles(latencies),
   };
+}
+
+/** undici's own interface below `request`: no stream for a body that is read whole, at half the CPU. */
+function post(
+  pool: Pool,
+  request: { path: string; headers: Record<string, string>; body: string },
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let status = 0;
+    pool.dispatch(
+      { method: 'POST', ...request },
+      {
+        // Asked for, though nothing is to be done.
+        onRequestStart: () => {},
+        onResponseStart: (_controller, statusCode) => {
+          status = statusCode;
+        },
+        onResponseData: (_controller, chunk) => {
+          chunks.push(chunk);
+        },
+        onResponseEnd: () => resolve({ status, text: Buffer.concat(chunks).toString() }),
+        onResponseError: (_controller, error) => reject(error),
+      },
+    );
+  });
 }
 
 type Problem = { code: string };
