@@ -439,9 +439,9 @@ export const faultRows: readonly FaultRow[] = [
   },
   {
     id: 'T2',
-    what: 'the decision log dies between the votes and the decision, with and without its coordinator',
-    how: 'SIGKILL of one, of both',
-    fired: 'one end of each process',
+    what: 'the decision log dies between the votes and the decision: alone, for longer than anybody tries, and with its coordinator',
+    how: 'SIGKILL of one, held down, of both',
+    fired: 'one end of each process; an answer that says that nobody knows',
     rules: 'I8 I9',
     tests: [
       ['test/two-phase/recovery', 'T2: When the decision log is killed between the votes and the decision'],
