@@ -59,7 +59,6 @@ export async function runTransaction(
     'two_phase.transaction_id': transactionId,
     'two_phase.mode': mode,
     'two_phase.group_size': orders.length,
-    'saga.attempt': orders[0]?.attempt ?? 1,
   };
   const trace = traceTransaction(transactionSpan, orders, attributes);
   const begun = { transactionId, orders: trace.noted, beganAt: new Date() };
