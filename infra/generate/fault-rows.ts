@@ -439,9 +439,9 @@ export const faultRows: readonly FaultRow[] = [
   },
   {
     id: 'T2',
-    what: 'the decision log dies between the votes and the decision, with and without its coordinator',
-    how: 'SIGKILL of one, of both',
-    fired: 'one end of each process',
+    what: 'the decision log dies between the votes and the decision: alone, for longer than anybody tries, and with its coordinator',
+    how: 'SIGKILL of one, held down, of both',
+    fired: 'one end of each process; an answer that says that nobody knows',
     rules: 'I8 I9',
     tests: [
       ['test/two-phase/recovery', 'T2: When the decision log is killed between the votes and the decision'],
@@ -489,11 +489,14 @@ export const faultRows: readonly FaultRow[] = [
   },
   {
     id: 'T8',
-    what: 'one order of a group is refused by one participant',
-    how: 'orders that must be refused among others that must not',
-    fired: 'they are cancelled with their reason',
+    what: 'one order of a group is refused by one participant, or breaks the whole group',
+    how: 'orders that must be refused among others that must not; `refuse` at `order.confirm`, `error` at `inventory.reserve`',
+    fired: 'they are cancelled with their reason; the hits; others of the group had to be tried again',
     rules: 'I3 I8',
-    tests: [['test/two-phase/together', 'T8: When many orders share their transactions']],
+    tests: [
+      ['test/two-phase/together', 'T8: When many orders share their transactions'],
+      ['test/two-phase/together', 'T8: When a few of many orders that share their transactions break them'],
+    ],
   },
   {
     id: 'T9',

@@ -42,6 +42,9 @@ const reason = z.string().max(200);
 
 export const branchOrdersMax = 100;
 
+/** A branch waits at most so long for each of its locks. The coordinator's patience hangs on it. */
+export const branchLockMsMax = 5_000;
+
 /** One order as every participant is told it: parsed, priced and stamped by the coordinator. */
 const branchOrder = z.strictObject({
   orderId: z.uuid(),

@@ -1,5 +1,10 @@
 /** Puts a service's part in two-phase commit together: pools, participant, ends, routes. */
-import { type Decision, inquiryAnswer, participantNames } from '#libs/contracts/two-phase.ts';
+import {
+  branchLockMsMax,
+  type Decision,
+  inquiryAnswer,
+  participantNames,
+} from '#libs/contracts/two-phase.ts';
 import type { Injector } from '#libs/faults/injector.ts';
 import { createPool } from '#libs/postgres/pool.ts';
 import { createBranchEnds } from '#libs/step/branch-ends.ts';
@@ -22,7 +27,6 @@ const endConnectionsMax = 8;
 const endLockTimeoutMs = 1_000;
 /** Everything may be asked for again: a database that does not answer must not hold all its connections. */
 const answerMsMax = 20_000;
-const branchLockTimeoutMs = 5_000;
 const inquiryMsMax = 3_000;
 const forgetEveryMs = 5_000;
 
@@ -53,7 +57,7 @@ export function createTwoPhase({ service, config, metrics, onTrouble }: TwoPhase
     name: `${name} branches`,
     purpose: 'steps',
     connectionsMax: BRANCH_CONNECTIONS_MAX,
-    lockTimeoutMs: branchLockTimeoutMs,
+    lockTimeoutMs: branchLockMsMax,
     answerTimeoutMs: answerMsMax,
     onError,
   });

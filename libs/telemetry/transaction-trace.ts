@@ -39,15 +39,17 @@ export const transactionSpan = 'two-phase commit';
 
 export function traceTransaction(
   name: string,
-  orders: readonly Traced[],
+  orders: readonly (Traced & { attempt?: number })[],
   attributes: Attributes,
 ): TransactionTrace {
   if (!tracingOn) return untraced(orders);
   const links: Link[] = [];
   const parents = new Map<string, Span>();
-  for (const { orderId, traceparent } of orders) {
+  for (const { orderId, traceparent, attempt } of orders) {
     const parent = trace.setSpanContext(ROOT_CONTEXT, parseTraceparent(traceparent));
-    const own = { ...attributes, 'saga.protocol': '2pc', 'saga.order_id': orderId };
+    const own: Attributes = { ...attributes, 'saga.protocol': '2pc', 'saga.order_id': orderId };
+    // Orders of a group may have been tried before, each in another one.
+    if (attempt !== undefined) own['saga.attempt'] = attempt;
     const span = tracer.startSpan(name, { attributes: own, links }, parent);
     if (links.length === 0) links.push({ context: span.spanContext() });
     parents.set(orderId, span);

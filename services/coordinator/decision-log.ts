@@ -68,12 +68,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
           ...columns(kept, ['orderId', 'transactionId', 'outcome', 'reason', 'bodyHash', 'answer']),
         ],
       });
-      const decided = new Map(stands.map((row) => [row.transactionId, row.decision]));
-      const late = verdicts.filter(({ transactionId }) => !decided.has(transactionId));
-      for (const [id, { decision }] of await read(late.map(({ transactionId }) => transactionId))) {
-        if (decision) decided.set(id, decision);
-      }
-      return decided;
+      return new Map(stands.map((row) => [row.transactionId, row.decision]));
     });
 
   /** What stands in the log about these transactions. */
@@ -129,7 +124,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
 
   return {
     begin,
-    /** Durable when it resolves; gives the decision that stands, which may be another's. */
+    /** Durable when it resolves; gives the decision that stands, which may be another's. Its answers are kept if it is theirs. */
     decide: decideIn(synced),
     /** For an abort, which presumed abort needs no sync for. */
     noteAbort: decideIn(unsynced),
@@ -191,21 +186,33 @@ const lowestId = '00000000-0000-0000-0000-000000000000';
 const openColumns = `transaction_id as "transactionId", orders, participants, coordinator,
   began_at as "beganAt", decision, decided_at as "decidedAt"`;
 
+/**
+ * Every verdict is told what stands. Answers are kept beside the decision that they follow from, whoever made it: a
+ * refusal that recovery aborted first is told to its client all the same. A decision that stands is written again as
+ * it is, because only so this statement sees one that another has made since it began.
+ */
 const decideText = `
-  with decided as (
-    insert into transactions (transaction_id, orders, participants, coordinator, began_at, decision, decided_at)
+  with verdict as (
+    select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
+      as verdict (id, orders, participants, began_at, decision)),
+  decided as (
+    insert into transactions as before
+      (transaction_id, orders, participants, coordinator, began_at, decision, decided_at)
     select id, orders::jsonb, string_to_array(participants, ','), $6, began_at, decision, $7
-    from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
-      as verdict (id, orders, participants, began_at, decision) order by id
+    from verdict order by id
     on conflict (transaction_id) do update
-      set decision = excluded.decision, decided_at = excluded.decided_at, participants = excluded.participants
-      where transactions.decision is null
+      set decision = coalesce(before.decision, excluded.decision),
+          decided_at = coalesce(before.decided_at, excluded.decided_at),
+          participants =
+            case when before.decision is null then excluded.participants else before.participants end
     returning transaction_id, decision),
   kept as (
     insert into answers (order_id, transaction_id, outcome, reason, body_hash, answer)
     select distinct on (a.order_id) a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.answer::json
     from unnest($8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[])
-      as a (order_id, transaction_id, outcome, reason, body_hash, answer) join decided using (transaction_id)
+      as a (order_id, transaction_id, outcome, reason, body_hash, answer)
+      join decided using (transaction_id)
+      join verdict on verdict.id = decided.transaction_id and verdict.decision = decided.decision
     order by a.order_id, a.outcome
     on conflict (order_id) do update
       set transaction_id = excluded.transaction_id, outcome = excluded.outcome, reason = excluded.reason,

@@ -15,11 +15,10 @@ import {
 } from '#libs/contracts/two-phase.ts';
 import { createReplicaCaller } from '#libs/service/ndjson.ts';
 import { createReplicas, type Repeat, type Replicas } from '#libs/service/replicas.ts';
+import { voteMsMax } from './bounds.ts';
 import type { CoordinatorConfig } from './config.ts';
 
 const connectionsMax = 64;
-/** Above the participants' lock timeout, so that a lock that is not to be had is told and not guessed. */
-const voteMsMax = 7_000;
 const endMsMax = 5_000;
 const testifyMsMax = 3_000;
 

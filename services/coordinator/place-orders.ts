@@ -18,6 +18,8 @@ import type { AnswerRow, DecisionLog } from './decision-log.ts';
 import type { Ended } from './transaction.ts';
 
 const attemptsMax = 4;
+/** Of these in a group: the last ones are alone, where nobody else's fault can end them. */
+const groupAttemptsMax = 2;
 const retryMsMin = 20;
 
 /** One attempt at an order: alone, or in whatever group it gets into. */
@@ -70,9 +72,10 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
   const menu = await tools.menu();
   refuseWhatCannotBe(tools.faultsOn, menu, wanted);
   const total = priceOf(menu, wanted);
+  let mode = wanted.twoPhase;
   for (let attempt = 1; ; attempt++) {
     const order = branchOrderOf(handedOver, wanted, total, bodyHash, attempt);
-    const ended = await tools.submit(order, modeOf(wanted.twoPhase, keyed, attempt));
+    const ended = await tools.submit(order, mode);
     const refusal = ended.refused.get(orderId);
     if (ended.state === 'unknown') throw new Problem('service-unavailable', unknownDetail);
     if (ended.failure === undefined) {
@@ -84,16 +87,15 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
       if (stands?.outcome === 'done') return recalled(stands, bodyHash, tools);
       throw refusedProblem(orderId, refusal);
     }
-    if (!ended.failure.retry || attempt >= attemptsMax) {
-      throw new Problem('transaction-aborted', ended.failure.detail);
-    }
+    const { retry, detail } = ended.failure;
+    // What failed may be one order's fault, which is no answer for the others; and a key may be of an order that
+    // is there already, which no group may hold. Alone, each is told what becomes of it.
+    const isParted = mode === 'grouped' && (keyed || !retry || attempt >= groupAttemptsMax);
+    if (!(retry || isParted) || attempt >= attemptsMax) throw new Problem('transaction-aborted', detail);
+    if (isParted) mode = 'single';
     await new Promise((resolve) => setTimeout(resolve, retryMsMin * 2 ** attempt * (0.5 + Math.random())));
   }
 }
-
-/** A key may be of an order that is there already, which no group may hold: after one try it goes alone. */
-const modeOf = (wanted: TwoPhaseMode, keyed: boolean, attempt: number): TwoPhaseMode =>
-  wanted === 'grouped' && keyed && attempt > 1 ? 'single' : wanted;
 
 /** Before the first attempt: the log is asked for a key, the order service for the menu. */
 const awayDetail = 'the decision log or the menu cannot be reached; nothing has happened';

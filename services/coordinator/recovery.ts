@@ -12,6 +12,7 @@ import {
 } from '#libs/contracts/two-phase.ts';
 import { repeat } from '#libs/step/repeat.ts';
 import { belowTransaction, retraceTransaction, traceTransaction } from '#libs/telemetry/transaction-trace.ts';
+import { undecidedMsMax } from './bounds.ts';
 import type { DecisionLog, OpenTransaction } from './decision-log.ts';
 import type { Participants } from './participants.ts';
 import type { Testimony } from './testimony.ts';
@@ -19,8 +20,6 @@ import type { Testimony } from './testimony.ts';
 const everyMs = 1_000;
 /** Younger ones are told by whoever runs them. */
 const leaveAloneMs = 2_000;
-/** Above everything that a living coordinator may wait for before it decides. */
-const undecidedMsMax = 20_000;
 /** Since its decision: above what a living coordinator may wait for until it has told it, and its spans are sent. */
 const leaseMs = 15_000;
 const transactionsMax = 200;

@@ -19,6 +19,7 @@ import { stopOnSignal } from '#libs/service/stop.ts';
 import { strikeRequests } from '#libs/service/strike-requests.ts';
 import { traceFields } from '#libs/telemetry/log-fields.ts';
 import { createAftermath } from './aftermath.ts';
+import { logMsMax } from './bounds.ts';
 import { type CoordinatorConfig, coordinatorConfig } from './config.ts';
 import { createDecisionLog } from './decision-log.ts';
 import { createMetrics, lookAtLog } from './metrics.ts';
@@ -33,8 +34,6 @@ import type { Ended, TransactionTools } from './transaction.ts';
 const menuFreshMsMax = 10_000;
 const menuMsMax = 3_000;
 const barMsMax = 3_000;
-/** A log that stands still is as good as away. */
-const logMsMax = 5_000;
 /** Of a stop, which has 10 s in all: most of it for the requests under way. */
 const aftermathMsMax = 4_000;
 

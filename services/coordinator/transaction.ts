@@ -59,7 +59,6 @@ export async function runTransaction(
     'two_phase.transaction_id': transactionId,
     'two_phase.mode': mode,
     'two_phase.group_size': orders.length,
-    'saga.attempt': orders[0]?.attempt ?? 1,
   };
   const trace = traceTransaction(transactionSpan, orders, attributes);
   const begun = { transactionId, orders: trace.noted, beganAt: new Date() };
@@ -200,12 +199,10 @@ async function abort(
     return close({ transactionId, trace }, told.every(Boolean), log);
   });
   afterwards(done, 'an abort is left to recovery');
-  const isNoted = await noted.then(
-    () => true,
-    () => false,
-  );
-  // A refusal under a key must be the answer to every repeat: it is none before it is kept.
-  const isKept = isNoted || answers.every(({ bodyHash }) => bodyHash === null);
+  const stands = await noted.catch(() => undefined);
+  // A refusal under a key must be the answer to every repeat: it is none before it is kept. And it is no answer at
+  // all to what an operator has had committed meanwhile (accept.ts).
+  const isKept = stands === 'abort' || (!stands && answers.every(({ bodyHash }) => bodyHash === null));
   return isKept ? ended : { ...ended, state: 'unknown' };
 }
 

@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest';
+import { branchLockMsMax } from '#libs/contracts/two-phase.ts';
 import { call, endOf, holdings, orderBody, type ProblemBody, place, somebody } from '../support/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
@@ -16,9 +17,6 @@ import {
 } from '../support/two-phase.ts';
 
 afterAll(expectInvariants, 120_000);
-
-/** Of the participants: how long a deadlock across databases lasts. */
-const lockTimeoutMs = 5_000;
 
 describe('When an order is placed under an Idempotency-Key', () => {
   const cases: { name: string; order: TwoPhaseRequest; status: number }[] = [
@@ -102,7 +100,7 @@ describe('When an order is placed under an Idempotency-Key', () => {
     const askedMs = Date.now();
     const answer = await ask('coordinator', 'POST', '/orders', JSON.stringify({ orders: [one, one, one] }));
     // Each would be first in another database: they must not wait there for each other until a lock times out.
-    expect.soft(Date.now() - askedMs).toBeLessThan(lockTimeoutMs);
+    expect.soft(Date.now() - askedMs).toBeLessThan(branchLockMsMax);
     const answers = answer.text
       .trim()
       .split('\n')

@@ -5,6 +5,7 @@ import { type Decision, participantNames } from '#libs/contracts/two-phase.ts';
 import { system } from '../support/api.ts';
 import { killPart, labReady } from '../support/control.ts';
 import { eventually } from '../support/eventually.ts';
+import { heldDown } from '../support/held-down.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import {
   audit,
@@ -15,6 +16,7 @@ import {
   type Placed,
   placeIn2pc,
   preparedEverywhere,
+  preparedGids,
   type TwoPhaseRequest,
   undecided,
 } from '../support/two-phase.ts';
@@ -101,6 +103,8 @@ describe('T1: When databases are killed while their branches are in doubt', () =
 });
 
 const walWrittenMs = 700;
+/** Longer than a participant in doubt waits until it asks. */
+const awayMs = 4_000;
 
 describe('T2: When the decision log is killed between the votes and the decision', () => {
   test('then nothing is decided until it is back, and then it is', async () => {
@@ -112,6 +116,31 @@ describe('T2: When the decision log is killed between the votes and the decision
     expect([answer.status, decision]).toEqual([201, 'commit']);
     expect(killsOf('coordinator-db')).toBe(before + 1);
     await labReady();
+  });
+
+  test('and stays away, then nobody is told how it ended, the rows stay locked, and recovery aborts', async () => {
+    const fired = await firedAt('coordinator', 'coordinator.before-decision', 'delay');
+    const order = await begin({ faults: undecided(1_500) });
+    const gids = (await preparedEverywhere(order.orderId)).map(({ gid }) => gid);
+    await new Promise((resolve) => setTimeout(resolve, walWrittenMs));
+    await using log = await heldDown('coordinator-db');
+    const { status, body } = await order.answered;
+    expect([status, body.code, body.detail]).toEqual([
+      503,
+      'service-unavailable',
+      'the decision log cannot be reached; whether this took effect is unknown',
+    ]);
+    expect(await firedAt('coordinator', 'coordinator.before-decision', 'delay')).toBe(fired + 1);
+    // Nobody can be asked either: it stays so for as long as the log is away.
+    await new Promise((resolve) => setTimeout(resolve, awayMs));
+    expect((await preparedGids()).toSorted()).toEqual(gids.toSorted());
+    await log.start();
+    expect((await order.over()).decision).toBe('abort');
+    await labReady();
+    const again = await order.again();
+    expect([again.status, again.body.status], again.text).toEqual([201, 'DISPATCHED']);
+    expect(again.headers.get('idempotency-replayed')).toBeNull();
+    expect(await oneOutcomeOf(order.orderId)).toBe('commit');
   });
 
   test('and the coordinator as well, then what it had begun is aborted', async () => {

@@ -1,17 +1,32 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Order, OrderFault } from '#libs/contracts/orders.ts';
 import { participantNames } from '#libs/contracts/two-phase.ts';
-import { balanceOf, endOf, get, holdings, place, placedInTest, somebody, stockOf } from '../support/api.ts';
+import {
+  balanceOf,
+  call,
+  endOf,
+  get,
+  holdings,
+  place,
+  placedInTest,
+  somebody,
+  stockOf,
+} from '../support/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
 import { metric } from '../support/service.ts';
 import {
   allOfIt,
+  bodyOf,
+  firedAt,
   keyed,
   oneOutcomeOf,
+  type Placed,
   placeIn2pc,
+  preparedGids,
   standingOf,
   type TwoPhaseRequest,
+  transactionsOf,
 } from '../support/two-phase.ts';
 
 afterAll(expectInvariants, 120_000);
@@ -81,6 +96,69 @@ describe('T8: When many orders share their transactions', () => {
     });
   });
 });
+
+describe('T8: When a few of many orders that share their transactions break them', () => {
+  const kinds = [
+    {
+      // The only one.
+      every: 40,
+      fault: { at: 'order.confirm', do: 'refuse' },
+      told: [409, 'order-refused-by-participant', 'injected refusal at order.confirm'],
+    },
+    {
+      // So many that hardly a group is without one, however often it is tried.
+      every: 4,
+      fault: { at: 'inventory.reserve', do: 'error', times: 20 },
+      told: [503, 'transaction-aborted', 'inventory: injected error at inventory.reserve'],
+    },
+  ] as const satisfies { every: number; fault: OrderFault; told: unknown[] }[];
+  const rows = kinds.flatMap((row) => [true, false].map((isKeyed) => ({ ...row, isKeyed })));
+
+  test.each(rows)(
+    '$fault.do at $fault.at (under a key: $isKeyed), then they alone are told so, and the others are dispatched',
+    async ({ every, fault, told, isKeyed }) => {
+      const { at, do: action } = fault;
+      const service = at.slice(0, at.indexOf('.'));
+      const firedBefore = await firedAt(service, at, action);
+      const who = somebody();
+      const before = await holdings(who);
+      const items = [{ dishId: who.dishId, quantity: 1 }];
+      const placed = await Promise.all(
+        Array.from({ length: 40 }, async (_, index) => {
+          const isCulprit = index % every === every / 2;
+          const faults = isCulprit ? [fault] : [];
+          const request: TwoPhaseRequest = { customerId: who.customerId, items, faults, twoPhase: 'grouped' };
+          const answer = await (isKeyed ? placeIn2pc(request) : placeUnkeyed(request));
+          return { isCulprit, ...answer };
+        }),
+      );
+      const culprits = placed.filter(({ isCulprit }) => isCulprit);
+      for (const { status, body } of culprits) expect([status, body.code, body.detail]).toEqual(told);
+      // In the group, and again alone.
+      expect((await firedAt(service, at, action)) - firedBefore).toBeGreaterThan(culprits.length);
+
+      const innocents = placed.filter(({ isCulprit }) => !isCulprit);
+      const shared: string[] = [];
+      for (const { status, text, body } of innocents) {
+        expect([status, body.status], text).toEqual([201, 'DISPATCHED']);
+        placedInTest.push(body.orderId);
+        expect(await oneOutcomeOf(body.orderId)).toBe('commit');
+        const [first] = await transactionsOf(body.orderId);
+        if (first?.decision === 'abort') shared.push(body.orderId);
+      }
+      expect(shared, 'nobody shared a transaction with a culprit').not.toEqual([]);
+      expect(await preparedGids()).toEqual([]);
+      const { length: count } = innocents;
+      expect(await holdings(who)).toEqual({
+        balance: before.balance - innocents.reduce((sum, { body }) => sum + body.total, 0),
+        stock: { free: before.stock.free - count, reserved: before.stock.reserved + count },
+      });
+    },
+  );
+});
+
+const placeUnkeyed = (request: TwoPhaseRequest): Promise<Placed> =>
+  call('POST', '/api/orders', { body: bodyOf(request) });
 
 describe('When saga and two-phase commit work on the same wallets and dishes', () => {
   test('then no money and no portion is lost between them', async () => {

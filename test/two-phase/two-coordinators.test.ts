@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Order } from '#libs/contracts/orders.ts';
 import type { FinishedAnswer } from '#libs/contracts/placing.ts';
-import { type Decision, participantNames } from '#libs/contracts/two-phase.ts';
+import { type Decision, gidOf, participantNames } from '#libs/contracts/two-phase.ts';
 import { call, get, holdings, somebody } from '../support/api.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
@@ -12,6 +12,7 @@ import {
   audit,
   inDoubtOf,
   keyed,
+  nothingOfIt,
   oneOutcomeOf,
   type Placed,
   placeIn2pc,
@@ -192,14 +193,7 @@ describe('F25, F26: When one of two coordinators stands still between the votes 
       const placing = second.place(requestOf(who, { twoPhase, faults: undecided(3_000) }), orderId);
       const [item] = await preparedEverywhere(orderId);
       second.pause();
-      // Twenty seconds are too long for a test: the first one is shown a transaction that is older than it is.
-      const aged = await write(
-        'coordinator',
-        `update transactions set began_at = began_at - interval '1 minute'
-         where transaction_id = $1 and decision is null returning transaction_id`,
-        [item?.transactionId],
-      );
-      expect(aged).toHaveLength(1);
+      await makeOld(item?.transactionId);
       await settled(orderId);
       await eventually('the first one counts it', async () => (await recovered('abort')) === aborts + 1);
       expect(await holdings(who)).toEqual(before);
@@ -218,4 +212,39 @@ describe('F25, F26: When one of two coordinators stands still between the votes 
       expect((await holdings(who)).stock.reserved).toBe(before.stock.reserved + 2);
     },
   );
+
+  test('and an order was refused meanwhile, then every repeat under its key is told of the same refusal', async () => {
+    await using second = await startSecondCoordinator();
+    const { key, orderId } = keyed();
+    const faults = [{ at: 'logistics.assign', do: 'delay', ms: 1_000 }] as const;
+    const request = requestOf({ ...somebody(), customerId: 'ravi' }, { faults: [...faults] });
+    const placing = second.place(request, orderId);
+    const begun = async () => (await transactionsOf(orderId))[0]?.transactionId;
+    const transactionId = await eventually('its transaction has begun', begun);
+    second.pause();
+    // Payment has refused, and the last vote comes while nobody reads it.
+    await eventually('all have voted', async () =>
+      (await preparedGids()).includes(gidOf(transactionId, 'logistics')),
+    );
+    await makeOld(transactionId);
+    expect((await settled(orderId)).map(({ decision }) => decision)).toEqual(['abort']);
+    second.resume();
+
+    expect(toldBySecond(await placing)).toEqual({ refused: 'insufficient funds' });
+    expect((await transactionsOf(orderId)).map(({ transactionId: id }) => id)).toEqual([transactionId]);
+    expect(toldByFirst(await placeIn2pc(request, key))).toEqual({ refused: 'insufficient funds' });
+    expect(toldBySecond(await second.place(request, orderId))).toEqual({ refused: 'insufficient funds' });
+    expect(await standingOf(orderId)).toEqual(nothingOfIt);
+  });
 });
+
+/** Twenty seconds are too long for a test: the first one is shown a transaction that is older than it is. */
+async function makeOld(transactionId: string | undefined): Promise<void> {
+  const aged = await write(
+    'coordinator',
+    `update transactions set began_at = began_at - interval '1 minute'
+     where transaction_id = $1 and decision is null returning transaction_id`,
+    [transactionId],
+  );
+  expect(aged).toHaveLength(1);
+}
