@@ -56,8 +56,9 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
         orders: JSON.stringify(one.orders),
         participants: one.participants.join(','),
       }));
-      const answers = verdicts.flatMap((one) => one.answers);
-      const kept = answers.map((one) => ({ ...one, answer: JSON.stringify(one.answer) }));
+      const kept = verdicts.flatMap(({ answers, decision }) =>
+        answers.map((one) => ({ ...one, answer: JSON.stringify(one.answer), decision })),
+      );
       const { rows: stands } = await pool.query<{ transactionId: string; decision: Decision }>({
         name: 'decide',
         text: decideText,
@@ -65,7 +66,15 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
           ...columns(rows, ['transactionId', 'orders', 'participants', 'beganAt', 'decision']),
           coordinator,
           at,
-          ...columns(kept, ['orderId', 'transactionId', 'outcome', 'reason', 'bodyHash', 'answer']),
+          ...columns(kept, [
+            'orderId',
+            'transactionId',
+            'outcome',
+            'reason',
+            'bodyHash',
+            'answer',
+            'decision',
+          ]),
         ],
       });
       return new Map(stands.map((row) => [row.transactionId, row.decision]));
@@ -192,14 +201,12 @@ const openColumns = `transaction_id as "transactionId", orders, participants, co
  * it is, because only so this statement sees one that another has made since it began.
  */
 const decideText = `
-  with verdict as (
-    select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
-      as verdict (id, orders, participants, began_at, decision)),
-  decided as (
+  with decided as (
     insert into transactions as before
       (transaction_id, orders, participants, coordinator, began_at, decision, decided_at)
     select id, orders::jsonb, string_to_array(participants, ','), $6, began_at, decision, $7
-    from verdict order by id
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
+      as verdict (id, orders, participants, began_at, decision) order by id
     on conflict (transaction_id) do update
       set decision = coalesce(before.decision, excluded.decision),
           decided_at = coalesce(before.decided_at, excluded.decided_at),
@@ -209,10 +216,9 @@ const decideText = `
   kept as (
     insert into answers (order_id, transaction_id, outcome, reason, body_hash, answer)
     select distinct on (a.order_id) a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.answer::json
-    from unnest($8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[])
-      as a (order_id, transaction_id, outcome, reason, body_hash, answer)
-      join decided using (transaction_id)
-      join verdict on verdict.id = decided.transaction_id and verdict.decision = decided.decision
+    from unnest($8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[])
+      as a (order_id, transaction_id, outcome, reason, body_hash, answer, decision)
+      join decided using (transaction_id, decision)
     order by a.order_id, a.outcome
     on conflict (order_id) do update
       set transaction_id = excluded.transaction_id, outcome = excluded.outcome, reason = excluded.reason,
