@@ -1,5 +1,5 @@
 /** What stands prepared and waits for a decision, over all participants; and the two ways to end the wait. */
-import { z } from 'zod';
+import { endAnswerLine } from '#libs/contracts/end-answer.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import {
   type Decision,
@@ -141,13 +141,9 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
   }
 }
 
-const endLine = z.object({
-  answer: z.object({ state: z.enum(['ended', 'contradicts', 'failed']), failure: z.string().optional() }),
-});
-
 /** The one line of the answer to one command. Without it the participant went away while it worked. */
 function readEnd(body: Buffer): { state: EndAnswer['state']; failure?: string | undefined } {
   const line = body.toString();
   if (line === '') return { state: 'failed', failure: 'it went away' };
-  return endLine.parse(JSON.parse(line)).answer;
+  return endAnswerLine.parse(JSON.parse(line)).answer;
 }
