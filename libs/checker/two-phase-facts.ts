@@ -37,11 +37,12 @@ export type AnswerFact = {
     'protocol' | 'customerId' | 'city' | 'items' | 'total' | 'traceId' | 'createdAt'
   > | null;
 };
+/** `forcing`: not committed, and an operator wanted it aborted; whether it stands or has gone is not to be seen. */
 export type BranchFact = { state: string; orderIds: readonly string[]; ageMs: number };
 export type BranchFacts = {
   /** Transactions whose branch is committed here, by whomever. */
   committed: ReadonlySet<string>;
-  /** Those that do not simply agree with the log, and all that an operator forced. */
+  /** Those that do not simply agree with the log, and all that an operator forced, or may have. */
   odd: ReadonlyMap<string, BranchFact>;
 };
 export type PreparedFact = { service: string; gid: string; owner: string; ageMs: number };
@@ -132,8 +133,15 @@ async function branchesOf(name: string, read: Read, log: DecisionLog | string): 
     if (wanted && !committed.has(transactionId)) asked.push(transactionId);
   }
   const rows = await read<BranchFact & { transactionId: string }>(
-    `select transaction_id as "transactionId", state, order_ids::text[] as "orderIds", ${age('recorded_at')} as "ageMs"
-     from branches where state in ('heuristic-commit', 'heuristic-abort') or transaction_id = any($1::uuid[])`,
+    `select b.transaction_id as "transactionId", order_ids::text[] as "orderIds", ${age('recorded_at')} as "ageMs",
+       case when f.decision is null then state else 'heuristic-' || f.decision end as state
+     from branches b left join forced_ends f on f.transaction_id = b.transaction_id
+       and f.decision = case when state in ('prepared', 'heuristic-commit') then 'commit' else 'abort' end
+     where state in ('heuristic-commit', 'heuristic-abort') or b.transaction_id = any($1::uuid[])
+     union all
+     select transaction_id, '{}', ${age('asked_at')}, 'forcing' from forced_ends f
+     where decision = 'abort' and transaction_id = any($1::uuid[])
+       and not exists (select from branches b where b.transaction_id = f.transaction_id)`,
     [asked],
   );
   for (const { transactionId, ...branch } of rows) odd.set(transactionId, branch);

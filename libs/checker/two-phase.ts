@@ -51,7 +51,8 @@ function commitsNotEverywhere({ twoPhase }: Facts, log: DecisionLog, { quiet }: 
       if (branches?.committed.has(transaction.transactionId)) continue;
       const branch = branches?.odd.get(transaction.transactionId);
       // What was aborted here stays so; what is missing may still be on its way.
-      if (!branch && !quiet && !transaction.due) continue;
+      const isMissing = !branch || branch.state === 'forcing';
+      if (isMissing && !quiet && !transaction.due) continue;
       found.push(...about(transaction.orderIds, missing(name, transaction, branch)));
     }
   }
@@ -61,6 +62,9 @@ function commitsNotEverywhere({ twoPhase }: Facts, log: DecisionLog, { quiet }: 
 function missing(name: string, { transactionId }: TransactionFact, branch: BranchFact | undefined): string {
   const which = `${name}'s branch of transaction ${transactionId}`;
   if (!branch) return `the log says commit, but ${which} is not committed`;
+  if (branch.state === 'forcing') {
+    return `the log says commit, but ${which} is not committed, and an operator was about to force its abort`;
+  }
   if (branch.state === 'heuristic-abort')
     return `an operator forced the abort of ${which}, but the log says commit`;
   return `the log says commit, but ${which} is ${branch.state}`;

@@ -219,7 +219,7 @@ export const apiRoutes: readonly ApiRoute[] = [
     body: resolveBody,
     example: {},
     answers: { 200: { means: 'How it was ended, and by whom', schema: resolution } },
-    problems: [...body, 'not-found', 'undecided', ...operator, 'confirmation-differs'],
+    problems: [...body, 'not-found', 'undecided', 'ended-otherwise', ...operator, 'confirmation-differs'],
   },
   {
     id: 'listWallets',

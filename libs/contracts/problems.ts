@@ -38,6 +38,7 @@ export const problems = {
   },
   'transaction-aborted': { status: 503, title: 'The transaction was given up; nothing of it stands' },
   undecided: { status: 409, title: 'The transaction is not decided yet' },
+  'ended-otherwise': { status: 409, title: 'The branch has ended the other way' },
   'admin-token-required': {
     status: 403,
     title: 'Only an operator may do that: the admin token is missing or wrong',

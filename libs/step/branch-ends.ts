@@ -6,7 +6,15 @@ import type pg from 'pg';
 import { type Decision, type EndAnswer, gidOf, type ParticipantName } from '#libs/contracts/two-phase.ts';
 import type { Injector } from '#libs/faults/injector.ts';
 import type { Branch } from './branch.ts';
-import { type BranchState, branchState, endPrepared, preparedGids, recordHeuristic } from './branches.ts';
+import {
+  type BranchState,
+  barBranches,
+  branchState,
+  endPrepared,
+  isPrepared,
+  preparedGids,
+} from './branches.ts';
+import { noteForce, recordForced, wasForced, withdrawForce, withdrawForces } from './forced-ends.ts';
 import { endBranch } from './inquiries.ts';
 import type { OutboxPublisher } from './outbox-publisher.ts';
 import type { Participant } from './participant.ts';
@@ -23,6 +31,8 @@ export type BranchEndsOptions = {
   /** Rows of so many orders were locked for so long. */
   onReleased(seconds: number, orders: number): void;
 };
+
+export type ForcedEnd = Exclude<EndAnswer['state'], 'failed'>;
 
 export type BranchEnds = ReturnType<typeof createBranchEnds>;
 
@@ -58,14 +68,31 @@ export function createBranchEnds(options: BranchEndsOptions) {
     return { transactionId, state: endOf('abort', await branchState(pool, transactionId)) };
   }
 
-  /** An operator's decision, against or without the coordinator's. Recorded for the checker. */
-  async function force(transactionId: string, decision: Decision): Promise<boolean> {
-    const verb = decision === 'commit' ? 'commit' : 'rollback';
-    const found = await endPrepared(pool, verb, gidOf(transactionId, service));
-    if (!found) return false;
-    await recordHeuristic(pool, transactionId, `heuristic-${decision}`, now());
-    letGo(participant.find(transactionId), decision === 'commit');
-    return true;
+  /**
+   * An operator's decision, against or without the coordinator's, which may come between any two of these lines.
+   * Undefined: there is no such branch, and there was none that an operator has ended so.
+   */
+  async function force(transactionId: string, decision: Decision): Promise<ForcedEnd | undefined> {
+    const gid = gidOf(transactionId, service);
+    if (await isPrepared(pool, gid)) {
+      const id = await noteForce(pool, transactionId, decision, now());
+      if (await endPrepared(pool, decision === 'commit' ? 'commit' : 'rollback', gid)) {
+        await recordForced(pool, { id, transactionId, decision }, now());
+        letGo(participant.find(transactionId), decision === 'commit');
+        return 'ended';
+      }
+      await withdrawForce(pool, transactionId, id);
+    }
+    return forcedBefore(transactionId, decision);
+  }
+
+  /** Who got no answer asks again: by then the branch has ended, by the operator or by somebody else. */
+  async function forcedBefore(transactionId: string, decision: Decision): Promise<ForcedEnd | undefined> {
+    if (!(await wasForced(pool, transactionId, decision))) return undefined;
+    if (decision === 'abort') await barBranches(pool, [transactionId], now());
+    const state = endOf(decision, await branchState(pool, transactionId));
+    if (state === 'contradicts') await withdrawForces(pool, transactionId, decision);
+    return state;
   }
 
   /**
@@ -96,7 +123,7 @@ export function createBranchEnds(options: BranchEndsOptions) {
 }
 
 /** The state of a branch that is not prepared (any more), as the answer to who wants it ended so. */
-function endOf(wanted: Decision, state: BranchState | undefined): EndAnswer['state'] {
+function endOf(wanted: Decision, state: BranchState | undefined): ForcedEnd {
   return isCommitted(state) === (wanted === 'commit') ? 'ended' : 'contradicts';
 }
 

@@ -42,20 +42,6 @@ export async function branchState(pool: pg.Pool, transactionId: string): Promise
   return rows[0]?.state;
 }
 
-/** What an operator forced, for the checker to compare with the decision log. */
-export async function recordHeuristic(
-  pool: pg.Pool,
-  transactionId: string,
-  state: Extract<BranchState, `heuristic-${string}`>,
-  at: Date,
-): Promise<void> {
-  await pool.query(
-    `insert into branches (transaction_id, state, order_ids, recorded_at) values ($1, $2, '{}', $3)
-     on conflict (transaction_id) do update set state = excluded.state`,
-    [transactionId, state, at],
-  );
-}
-
 const undefinedObject = '42704';
 
 /** False: no such prepared transaction (any more). */
@@ -71,7 +57,7 @@ export async function endPrepared(pool: pg.Pool, verb: 'commit' | 'rollback', gi
   }
 }
 
-async function isPrepared(pool: pg.Pool, gid: string): Promise<boolean> {
+export async function isPrepared(pool: pg.Pool, gid: string): Promise<boolean> {
   const text = 'select from pg_prepared_xacts where gid = $1';
   const { rowCount } = await pool.query({ name: 'is-prepared', text, values: [gid] });
   return rowCount === 1;
@@ -122,7 +108,10 @@ export async function readPrepared(pool: pg.Pool): Promise<PreparedRow[]> {
   return rows;
 }
 
-/** The decision log keeps its rows for a day (services/coordinator/recovery.ts), and is compared with these. */
+/**
+ * The decision log keeps its rows for a day (services/coordinator/recovery.ts), and is compared with these. What an
+ * operator did stays in `forced_ends`.
+ */
 const retentionMs = 26 * 60 * 60 * 1_000;
 
 /** Shorter than the decision log keeps its rows after their end: what is testified must still stand there. */
@@ -135,8 +124,9 @@ export async function committedBranches(
   { of, beganBefore }: CommittedQuestion,
   now: Date,
 ): Promise<CommittedBranch[]> {
-  const columns = `transaction_id as "transactionId", order_ids::text[] as "orderIds",
-    state = 'heuristic-commit' as forced`;
+  // An operator who asked for it may have been the one, and then it proves no decision.
+  const columns = `transaction_id as "transactionId", order_ids::text[] as "orderIds", state = 'heuristic-commit' or exists (
+    select from forced_ends f where f.transaction_id = branches.transaction_id and f.decision = 'commit') as forced`;
   const { rows } = await pool.query<CommittedBranch>({
     name: 'committed-branches',
     text: `(select ${columns} from branches

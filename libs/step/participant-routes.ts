@@ -83,8 +83,10 @@ export function participantRoutes(app: FastifyInstance, options: ParticipantRout
     assertToken(request.headers.authorization, adminToken);
     const { transactionId, decision } = parse(forceBody, request.body);
     request.log.warn({ transactionId, decision }, 'an operator forces a branch');
-    const found = await ends.force(transactionId, decision);
-    if (!found) throw new Problem('not-found', `${gidOf(transactionId, service)} is not prepared here`);
-    return { gid: gidOf(transactionId, service), decision, by: 'operator' };
+    const gid = gidOf(transactionId, service);
+    const state = await ends.force(transactionId, decision);
+    if (!state) throw new Problem('not-found', `${gid} is not prepared here`);
+    if (state === 'contradicts') throw new Problem('ended-otherwise');
+    return { gid, decision, by: 'operator' };
   });
 }

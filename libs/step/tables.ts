@@ -88,6 +88,25 @@ export const branches = pgTable(
 );
 
 /**
+ * What operators have forced. A row is there before it is done, and goes when somebody else was first; without
+ * `ended_at` a crash came in between, and either of the two may have been. Kept for ever: they are few.
+ */
+export const forcedEnds = pgTable(
+  'forced_ends',
+  {
+    transactionId: uuid().notNull(),
+    id: uuid().notNull(),
+    decision: text({ enum: ['commit', 'abort'] }).notNull(),
+    askedAt: timestamp({ withTimezone: true }).notNull(),
+    endedAt: timestamp({ withTimezone: true }),
+  },
+  (table) => [
+    primaryKey({ columns: [table.transactionId, table.id] }),
+    check('forced_ends_decision', sql`${table.decision} in ('commit', 'abort')`),
+  ],
+);
+
+/**
  * What failed: an event, or a message that holds none, from its first failed attempt on. `retrying` until it succeeds,
  * when the row is deleted, or until it is set aside: then the row is its dead letter. An undo is never set aside.
  */

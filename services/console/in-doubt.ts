@@ -1,7 +1,9 @@
 /** What stands prepared and waits for a decision, over all participants; and the two ways to end the wait. */
+import { endAnswerLine } from '#libs/contracts/end-answer.ts';
 import { Problem } from '#libs/contracts/problems.ts';
 import {
   type Decision,
+  type EndAnswer,
   gidParams,
   type InDoubtItem,
   inquiryAnswer,
@@ -104,9 +106,15 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
       // What has ended as decided is told so again.
       repeat: 'always',
     });
-    const said = answer.body.toString();
-    if (answer.status !== 200 || !said.includes('"ended"')) {
-      throw new Problem('service-unavailable', `${participant} has not ended it: ${said}`);
+    if (answer.status !== 200) {
+      throw new Problem('service-unavailable', `${participant} answered ${answer.status}`);
+    }
+    const { state, failure = 'it did not say why' } = readEnd(answer.body);
+    if (state === 'failed') {
+      throw new Problem('service-unavailable', `${participant} has not ended it: ${failure}`);
+    }
+    if (state === 'contradicts') {
+      throw new Problem('ended-otherwise', `the log says ${decision}, and ${gid} has ended the other way`);
     }
     return { gid, decision, by: 'coordinator' };
   }
@@ -117,16 +125,25 @@ export function inDoubtRoutes(app: FastifyInstance, upstreams: Upstreams, config
     participant: ParticipantName,
     decision: Decision,
   ): Promise<Resolution> {
-    // Not again when it may have been done: the second answer, "not prepared", would hide the first.
     const answer = await upstreams.send(participant, {
       method: 'POST',
       path: '/two-phase/force',
       headers: { 'content-type': 'application/json', authorization: `Bearer ${config.ADMIN_TOKEN}` },
       body: JSON.stringify({ transactionId, decision }),
+      // What an operator has ended so is told so again.
+      repeat: 'always',
     });
     if (answer.status === 404) throw new Problem('not-found', `${gid} is not prepared`);
+    if (answer.status === 409) throw new Problem('ended-otherwise');
     if (answer.status !== 200)
       throw new Problem('service-unavailable', `${participant} answered ${answer.status}`);
     return { gid, decision, by: 'operator' };
   }
+}
+
+/** The one line of the answer to one command. Without it the participant went away while it worked. */
+function readEnd(body: Buffer): { state: EndAnswer['state']; failure?: string | undefined } {
+  const line = body.toString();
+  if (line === '') return { state: 'failed', failure: 'it went away' };
+  return endAnswerLine.parse(JSON.parse(line)).answer;
 }

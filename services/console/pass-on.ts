@@ -162,8 +162,9 @@ export function passOn(app: FastifyInstance, upstreams: Upstreams): void {
         const asked = { method, path: request.url.slice('/api'.length), headers, body };
         let answer = await upstreams.send(service, asked);
         if (answer.status === 404 && orElse) {
-          const other = await upstreams.send(orElse, asked).catch(() => answer);
-          if (other.status === 200) answer = other;
+          // Not "there is none" while the one that would know cannot say so.
+          answer = await upstreams.send(orElse, asked);
+          if (answer.status >= 500) throw new Problem('service-unavailable', `${orElse} cannot say`);
         }
         for (const name of answerHeaders) {
           const value = answer.headers[name];

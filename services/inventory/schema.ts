@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm';
 import { bigint, check, integer, jsonb, pgTable, text, uuid } from 'drizzle-orm/pg-core';
 import type { Items } from '#libs/contracts/orders.ts';
 
-export { branches, failures, journal, outbox } from '#libs/step/tables.ts';
+export { branches, failures, forcedEnds, journal, outbox } from '#libs/step/tables.ts';
 
 /** Portions of a dish: `free` can be promised, `reserved` is promised to orders. */
 export const stock = pgTable(

@@ -1,6 +1,6 @@
 import { index, pgTable, text, uuid } from 'drizzle-orm/pg-core';
 
-export { branches, failures, journal, outbox } from '#libs/step/tables.ts';
+export { branches, failures, forcedEnds, journal, outbox } from '#libs/step/tables.ts';
 
 export const couriers = pgTable(
   'couriers',

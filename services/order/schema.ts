@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm';
 import { bigint, index, integer, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core';
 import { type Items, orderStatuses, protocols } from '#libs/contracts/orders.ts';
 
-export { branches, failures, journal, outbox } from '#libs/step/tables.ts';
+export { branches, failures, forcedEnds, journal, outbox } from '#libs/step/tables.ts';
 
 export const orders = pgTable(
   'orders',

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm';
 import { bigint, check, pgTable, text, uuid } from 'drizzle-orm/pg-core';
 
-export { branches, failures, journal, outbox } from '#libs/step/tables.ts';
+export { branches, failures, forcedEnds, journal, outbox } from '#libs/step/tables.ts';
 
 /** Amounts are paise. */
 export const wallets = pgTable(

@@ -80,6 +80,18 @@ export function testTwoPhaseCommands({ run, json, home }: CommandLine): void {
     expect((await run('status')).status).toBe(0);
   });
 
+  test('lab scenario deadlock sees the cycle without an order of branches, and none with it', {
+    timeout: scenarioMsMax,
+  }, async () => {
+    // Few clients: each that is caught in a cycle waits for lock timeouts of 5 s.
+    const few = ['--seconds', '3', '--clients', '6'];
+    const { claims, figures } = await json('scenario', 'deadlock', ...few);
+    expect(claims.filter(({ seen }: { seen: boolean }) => !seen)).toEqual([]);
+    expect(figures.unordered.cycles).toBeGreaterThan(0);
+    expect(figures.single.cycles).toBe(0);
+    expect(figures.single.load.failed).toBe(0);
+  });
+
   test('lab bench measures both protocols beside each other', { timeout: scenarioMsMax }, async () => {
     const few = ['--clients', '4', '--seconds', '1', '--warm-up', '0', '--no-floor'];
     const { runs } = await json('bench', 'saga', '2pc', '2pc-grouped', ...few);

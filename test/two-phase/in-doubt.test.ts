@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Order } from '#libs/contracts/orders.ts';
 import { gidOf, type InDoubtItem, inDoubtItem, participantNames } from '#libs/contracts/two-phase.ts';
-import { call, endOf, holdings, place, somebody } from '../support/api.ts';
+import { call, endOf, holdings, type ProblemBody, place, somebody } from '../support/api.ts';
 import { killPart, labReady } from '../support/control.ts';
 import { eventually } from '../support/eventually.ts';
 import { expectInvariants } from '../support/invariants.ts';
@@ -9,6 +9,7 @@ import {
   hold,
   inDoubt,
   inDoubtOf,
+  keyed,
   killsOf,
   oneOutcomeOf,
   pausing,
@@ -132,6 +133,29 @@ describe('When the coordinator is asked while it cannot answer', () => {
     expect(answer.body.code).toBe('service-unavailable');
     expect(killsOf('coordinator')).toBeGreaterThan(before);
     await labReady();
+  });
+});
+
+describe('When an order is asked for that only the coordinator knows', () => {
+  test('and it is gone, then nobody says that there is no such order', async () => {
+    const { key, orderId } = keyed();
+    expect((await placeIn2pc({ customerId: 'ravi' }, key)).status).toBe(409);
+    const path = `/api/orders/${orderId}`;
+    const killing = killPart('coordinator');
+    const answers: string[] = [];
+    const look = async () => {
+      const { status, body } = await call<{ status: string; code?: string }>('GET', path);
+      answers.push(`${status} ${body.code ?? body.status}`);
+      return answers.includes('503 service-unavailable');
+    };
+    await eventually('it cannot be asked', look);
+    await killing;
+    await labReady();
+    await look();
+    expect(answers.at(-1)).toBe('200 CANCELLED');
+    expect([...new Set(answers)].sort()).toEqual(['200 CANCELLED', '503 service-unavailable']);
+    const unknown = await call<ProblemBody>('GET', `/api/orders/${crypto.randomUUID()}`);
+    expect([unknown.status, unknown.body.code]).toEqual([404, 'not-found']);
   });
 });
 

@@ -1,11 +1,12 @@
 import { randomUUIDv7 } from 'node:crypto';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { readAdminToken } from '#lab/admin-token.ts';
-import type { Order } from '#libs/contracts/orders.ts';
 import { gidOf } from '#libs/contracts/two-phase.ts';
 import { holdings, somebody, system } from '../support/api.ts';
 import { killPart, labReady } from '../support/control.ts';
+import { eventually } from '../support/eventually.ts';
 import { expectInvariants, invariants, violated } from '../support/invariants.ts';
+import { chargeAfterAll, whileRecordsWait } from '../support/operator.ts';
 import {
   allOfIt,
   hold,
@@ -109,11 +110,46 @@ describe('F21, T7: When somebody asks for a branch to be ended', () => {
     const [transaction] = await settled(held.orderId);
     expect(transaction?.decision).toBe('commit');
     expect(await standingOf(held.orderId)).toEqual({ ...allOfIt, payment: null });
+    const contradicted = await resolve(gid);
+    expect([contradicted.status, contradicted.body.code]).toEqual([409, 'ended-otherwise']);
     try {
       const found = violated(await invariants());
       expect(found.map(({ id }) => id)).toContain('I8');
       const detail = `an operator forced the abort of payment's branch of transaction ${held.transactionId}`;
       expect(found.find(({ id }) => id === 'I8')?.violations).toEqual([
+        { orderId: held.orderId, detail: expect.stringContaining(detail) },
+      ]);
+    } finally {
+      await chargeAfterAll(held, told.body);
+    }
+    await expectInvariants();
+  });
+
+  test('and the participant is killed between the end and its record, then the checker tells all the same', async () => {
+    const held = await hold({ ...somebody(), ms: 4_000 });
+    const gid = held.gid('payment');
+    const forced = { heuristic: 'abort', confirm: gid };
+    await whileRecordsWait('payment', async (isWaiting) => {
+      const answer = resolve(gid, forced, token());
+      await eventually('the branch has ended, and its record waits', isWaiting);
+      await killPart('payment');
+      expect((await answer).status).toBe(503);
+      // The database does not notice at once that nobody waits for it any more.
+      await eventually('the record is given up', async () => !(await isWaiting()));
+    });
+    await labReady();
+    const told = await held.answered;
+    expect([told.status, told.body.status]).toEqual([201, 'DISPATCHED']);
+    await settled(held.orderId);
+    expect(await stateOf('payment', held.transactionId)).toEqual([]);
+    try {
+      // Whoever got no answer asks again; and what the coordinator decides does not end what has ended otherwise.
+      const again = await resolve(gid, forced, token());
+      expect([again.status, again.body]).toEqual([200, { gid, decision: 'abort', by: 'operator' }]);
+      const asked = await resolve(gid);
+      expect([asked.status, asked.body.code]).toEqual([409, 'ended-otherwise']);
+      const detail = `an operator forced the abort of payment's branch of transaction ${held.transactionId}`;
+      expect(violated(await invariants()).find(({ id }) => id === 'I8')?.violations).toEqual([
         { orderId: held.orderId, detail: expect.stringContaining(detail) },
       ]);
     } finally {
@@ -172,7 +208,8 @@ describe('When a participant is told by an operator to end its branch', () => {
       expect(await force(aborted, 'abort', token.replace(/./g, '0'))).toBe(403);
       expect(await isPrepared(aborted, 'logistics')).toBe(1);
       expect(await force(aborted, 'abort', token)).toBe(200);
-      expect(await force(aborted, 'abort', token)).toBe(404);
+      expect(await force(aborted, 'abort', token)).toBe(200);
+      expect(await force(aborted, 'commit', token)).toBe(404);
       expect(await stateOf('logistics', aborted)).toEqual(['heuristic-abort']);
       expect(await commit('logistics', aborted)).toEqual({ transactionId: aborted, state: 'contradicts' });
       expect(await abort('logistics', aborted)).toEqual({ transactionId: aborted, state: 'ended' });
@@ -187,26 +224,3 @@ describe('When a participant is told by an operator to end its branch', () => {
     }
   });
 });
-
-/** What an operator does who was wrong: brings the one database to where all others are, by hand. */
-async function chargeAfterAll(
-  { orderId, transactionId }: { orderId: string; transactionId: string },
-  { customerId, total }: Order,
-): Promise<void> {
-  await write('payment', `insert into payments values ($1, $2, $3, 'charged')`, [orderId, customerId, total]);
-  await write('payment', 'update wallets set balance = balance - $2 where customer_id = $1', [
-    customerId,
-    total,
-  ]);
-  await write(
-    'payment',
-    `insert into journal (order_id, step, direction, outcome, lamport, causation_id, attempt, recorded_at)
-     values ($1, 'payment.charge', 'do', 'done', 1, gen_random_uuid(), 1, now())`,
-    [orderId],
-  );
-  await write(
-    'payment',
-    `update branches set state = 'prepared', order_ids = array[$2::uuid] where transaction_id = $1`,
-    [transactionId, orderId],
-  );
-}

@@ -48,13 +48,16 @@ describe.each(participantNames)('When the commit has not reached %s', (name) => 
   });
 
   test('then a quiet check finds it, and its effects, although it is under way', () => {
-    const { facts, underWay, without } = world();
+    const { facts, odd, underWay, without } = world();
     underWay();
     without(name);
     const effects = { order: [], payment: ['I1', 'I3'], inventory: ['I2', 'I3'], logistics: ['I3'] }[name];
     expect(violatedRules(facts, quiet).sort()).toEqual([...effects, 'I8']);
     // The order's own database is the one that also owes what the client was told.
     expect(of(facts, 'I8')).toHaveLength(name === 'order' ? 2 : 1);
+    odd(name, 'forcing', { orderIds: [] });
+    expect(of(facts, 'I8', live)).toEqual([]);
+    expect(of(facts, 'I8')[0]?.detail).toContain('an operator was about to force its abort');
   });
 
   test('then a live check does not wait for a branch that was aborted', () => {
