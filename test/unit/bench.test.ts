@@ -16,6 +16,7 @@ const run = (name: string, ordersPerSecond: number, lockedMs: number | null): Ru
   perOrder: { 'rows locked, ms': lockedMs },
   standing: { memoryMb: { services: 700.4 }, connections: 42 },
   faults: 'on, 0 set',
+  tracing: true,
   accepted: null,
   ratioToFloor: null,
 });
@@ -38,6 +39,7 @@ describe('The report of a benchmark', () => {
     expect(text).not.toContain('×');
     expect(text).toMatch(/rows locked, ms per order +not known here/);
     expect(text).toMatch(/faults +on, 0 set/);
+    expect(text).toMatch(/tracing +on;/);
   });
 });
 

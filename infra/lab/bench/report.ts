@@ -15,6 +15,8 @@ export type Run = {
   standing: Standing;
   /** Whether the lab would inject any, and how many are set. */
   faults: string;
+  /** Whether its services trace every order, which costs a third of the throughput (docs/traces.md). */
+  tracing: boolean;
   /** From the POST to the acceptance, one client. Only a saga accepts an order before its end. */
   accepted: Times | null;
   ratioToFloor: number | null;
@@ -46,7 +48,8 @@ export function reportText({ clients, runs, floor, floorPerOrder }: Report): str
   ].join('\n');
 }
 
-function runLines({ name, load, perOrder, standing, faults, accepted }: Run, clients: number): string[] {
+function runLines(run: Run, clients: number): string[] {
+  const { name, load, perOrder, standing, faults, tracing, accepted } = run;
   const { ordersPerSecond, latencyMs, dispatched, cancelled, unfinished, failed } = load;
   const ended = `${dispatched} dispatched, ${cancelled} cancelled, ${unfinished} unfinished, ${failed} failed`;
   return [
@@ -56,6 +59,7 @@ function runLines({ name, load, perOrder, standing, faults, accepted }: Run, cli
     ...(accepted === null ? [] : [row('  accepted, one client', times(accepted))]),
     ...costs(perOrder),
     row('  faults', faults),
+    row('  tracing', tracing ? 'on; a lab that is started with OTEL_SDK_DISABLED=true goes without' : 'off'),
     row('  database connections', String(standing.connections)),
     ...Object.entries(standing.memoryMb ?? {}).map(([part, mb]) =>
       row(`  memory, ${part}`, `${mb.toFixed(0)} MB`),

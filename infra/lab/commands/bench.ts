@@ -123,13 +123,20 @@ async function measure(
   };
   const load = await runLoad({ ...shared, until: 'ended', ...meters, onMeasured });
   const perOrder = meters.perOrder(load.orders);
-  const faults = await faultsIn(lab);
-  if (body.protocol !== 'saga') return { name, load, perOrder, standing, faults, accepted: null };
+  const run = {
+    name,
+    load,
+    perOrder,
+    standing,
+    faults: await faultsIn(lab),
+    tracing: state.jaegerUrl !== null,
+  };
+  if (body.protocol !== 'saga') return { ...run, accepted: null };
   io.err(`acceptance: one client, ${acceptSeconds} s …`);
   const quiet = { onMeasuring: async () => {}, onMeasured: async () => {} };
   const one = { clients: 1, seconds: acceptSeconds, warmUpSeconds: 1, until: 'accepted' as const };
   const accepted = (await runLoad({ ...shared, ...one, ...quiet })).latencyMs;
-  return { name, load, perOrder, standing, faults, accepted };
+  return { ...run, accepted };
 }
 
 async function faultsIn({ home }: OpenLab): Promise<string> {
