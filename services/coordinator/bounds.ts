@@ -25,3 +25,7 @@ const slackMs = 1_000;
  * locked for longer.
  */
 export const undecidedMsMax = votesInTurn * voteMsMax + logMsMax + slackMs;
+
+/** The one way in which the coordinator tries again: after a pause that doubles, and that no two of them share. */
+export const pauseBeforeRetry = (attempt: number, firstMs: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, firstMs * 2 ** (attempt - 1) * (0.5 + Math.random())));

@@ -14,13 +14,14 @@ import { writeOrderFaults } from '#libs/faults/order-faults.ts';
 import { isOutage } from '#libs/postgres/errors.ts';
 import { parse, toProblem } from '#libs/service/http.ts';
 import { traceIdOf } from '#libs/telemetry/trace-context.ts';
+import { pauseBeforeRetry } from './bounds.ts';
 import type { AnswerRow, DecisionLog } from './decision-log.ts';
 import type { Ended } from './transaction.ts';
 
 const attemptsMax = 4;
 /** Of these in a group: the last ones are alone, where nobody else's fault can end them. */
 const groupAttemptsMax = 2;
-const retryMsMin = 20;
+const firstPauseMs = 40;
 
 /** One attempt at an order: alone, or in whatever group it gets into. */
 export type Submit = (order: BranchOrder, mode: TwoPhaseMode) => Promise<Ended>;
@@ -93,7 +94,7 @@ async function place(handedOver: HandedOver, tools: PlaceTools): Promise<Finishe
     const isParted = mode === 'grouped' && (keyed || !retry || attempt >= groupAttemptsMax);
     if (!(retry || isParted) || attempt >= attemptsMax) throw new Problem('transaction-aborted', detail);
     if (isParted) mode = 'single';
-    await new Promise((resolve) => setTimeout(resolve, retryMsMin * 2 ** attempt * (0.5 + Math.random())));
+    await pauseBeforeRetry(attempt, firstPauseMs);
   }
 }
 

@@ -18,12 +18,14 @@ import {
   traceTransaction,
   transactionSpan,
 } from '#libs/telemetry/transaction-trace.ts';
+import { pauseBeforeRetry } from './bounds.ts';
 import type { AnswerRow, Begun, DecisionLog } from './decision-log.ts';
 import type { Participants } from './participants.ts';
 import { type Ballot, collectVotes, failureOf, unanswered } from './voting.ts';
 
 const decideAttemptsMax = 6;
-const decidePauseMs = 250;
+/** With all the pauses some 5 s, beside what the answers take. */
+const firstDecidePauseMs = 80;
 
 /** How it ended. `unknown`: the log could not be reached, and recovery will find out what stands there. */
 export type Ended = {
@@ -160,7 +162,7 @@ async function decideCommit(
       return await log.decide(verdict);
     } catch (error) {
       onTrouble(error, 'the decision log does not answer; the branches stay in doubt');
-      await new Promise((resolve) => setTimeout(resolve, decidePauseMs * attempt));
+      await pauseBeforeRetry(attempt, firstDecidePauseMs);
     }
   }
   return undefined;

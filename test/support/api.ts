@@ -116,11 +116,18 @@ export const cancel = (orderId: string, body?: unknown) =>
     body === undefined ? {} : { body },
   );
 
+/** Its service may be starting again; what it cannot say then must not be compared with anything. */
+const toldOf = <Body>(path: string): Promise<Body> =>
+  eventually(`${path} is told`, async () => {
+    const { status, body } = await call<Body>('GET', path);
+    return status === 200 && body;
+  });
+
 export const balanceOf = async (customerId: string) =>
-  (await get<{ balance: number }>(`/api/wallets/${customerId}`)).balance;
+  (await toldOf<{ balance: number }>(`/api/wallets/${customerId}`)).balance;
 
 export const stockOf = async (dishId: string) => {
-  const { free, reserved } = await get<{ free: number; reserved: number }>(`/api/stock/${dishId}`);
+  const { free, reserved } = await toldOf<{ free: number; reserved: number }>(`/api/stock/${dishId}`);
   return { free, reserved };
 };
 
