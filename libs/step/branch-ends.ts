@@ -32,7 +32,7 @@ export type BranchEndsOptions = {
   onReleased(seconds: number, orders: number): void;
 };
 
-export type ForcedEnd = Exclude<EndAnswer['state'], 'failed'>;
+type ForcedEnd = Exclude<EndAnswer['state'], 'failed'>;
 
 export type BranchEnds = ReturnType<typeof createBranchEnds>;
 

@@ -17,7 +17,7 @@ const siblingsMin = 16;
 
 type Parcel = { order: HandedOver; resolve(answer: HandoverAnswer): void; reject(error: unknown): void };
 
-export type HandOver = (order: HandedOver) => Promise<HandoverAnswer>;
+type HandOver = (order: HandedOver) => Promise<HandoverAnswer>;
 
 /** A queue for each replica of the order service, so that all of them work at once. */
 export function createHandover(upstreams: Upstreams, requestsUnderWay: () => number): HandOver {

@@ -41,7 +41,7 @@ async function cancelLate({ db, log, request }: ServiceContext, asked: Asked): P
 }
 
 /**
- * By the database's clock, the latest first. `statement_timestamp()` and not `clock_timestamp()`: what may change while a
+ * By the database's clock, the longest overdue first. `statement_timestamp()` and not `clock_timestamp()`: what may change while a
  * statement runs cannot be looked up in an index, and the whole table would be read (measured: a tenth of an order's CPU).
  */
 export const lateOrders = (db: ServiceContext['db'], max: number) =>

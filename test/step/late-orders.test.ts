@@ -28,7 +28,7 @@ afterAll(() => pool.end());
 
 const db = () => drizzle(pool, { casing: 'snake_case' });
 
-test('Late orders are the open ones whose deadline has passed, the latest first, as many as are asked for', async () => {
+test('Late orders are the open ones whose deadline has passed, the longest overdue first, as many as are asked for', async () => {
   const late = await lateOrders(db(), 10);
   expect(late.map(({ status }) => status)).toEqual(['PENDING', 'PENDING', 'PENDING']);
   expect(late.map(({ deadline }) => deadline)).toEqual(
