@@ -21,7 +21,13 @@ export type AnswerRow = {
   bodyHash: string | null;
   answer: Order;
 };
-export type Verdict = Begun & { participants: readonly string[]; decision: Decision; answers: AnswerRow[] };
+export type Verdict = Begun & {
+  participants: readonly string[];
+  decision: Decision;
+  answers: readonly AnswerRow[];
+  /** Of the log, for a decision that rests on what stands in it: another one does not take it. */
+  incarnation?: string;
+};
 export type OpenTransaction = Begun & {
   participants: string[];
   coordinator: string;
@@ -55,6 +61,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
         ...one,
         orders: JSON.stringify(one.orders),
         participants: one.participants.join(','),
+        incarnation: one.incarnation ?? null,
       }));
       const kept = verdicts.flatMap(({ answers, decision }) =>
         answers.map((one) => ({ ...one, answer: JSON.stringify(one.answer), decision })),
@@ -75,6 +82,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
             'answer',
             'decision',
           ]),
+          ...columns(rows, ['incarnation']),
         ],
       });
       return new Map(stands.map((row) => [row.transactionId, row.decision]));
@@ -126,14 +134,17 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
 
   /** When its server was started. Another copy, or another server, has another one. */
   async function incarnation(): Promise<string> {
-    const text = 'select pg_postmaster_start_time()::text as at';
+    const text = `select ${incarnationNow} as at`;
     const { rows } = await synced.query<{ at: string }>({ name: 'incarnation', text });
     return rows[0]?.at ?? '';
   }
 
   return {
     begin,
-    /** Durable when it resolves; gives the decision that stands, which may be another's. Its answers are kept if it is theirs. */
+    /**
+     * Durable when it resolves; gives the decision that stands, which may be another's. Its answers are kept if it is
+     * theirs. Undefined: it was made for another incarnation, and nothing is written.
+     */
     decide: decideIn(synced),
     /** For an abort, which presumed abort needs no sync for. */
     noteAbort: decideIn(unsynced),
@@ -190,6 +201,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
   };
 }
 
+const incarnationNow = 'pg_postmaster_start_time()::text';
 const lowestId = '00000000-0000-0000-0000-000000000000';
 
 const openColumns = `transaction_id as "transactionId", orders, participants, coordinator,
@@ -205,8 +217,9 @@ const decideText = `
     insert into transactions as before
       (transaction_id, orders, participants, coordinator, began_at, decision, decided_at)
     select id, orders::jsonb, string_to_array(participants, ','), $6, began_at, decision, $7
-    from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
-      as verdict (id, orders, participants, began_at, decision) order by id
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $15::text[])
+      as verdict (id, orders, participants, began_at, decision, incarnation)
+    where incarnation is null or incarnation = ${incarnationNow} order by id
     on conflict (transaction_id) do update
       set decision = coalesce(before.decision, excluded.decision),
           decided_at = coalesce(before.decided_at, excluded.decided_at),

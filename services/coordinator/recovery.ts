@@ -35,8 +35,8 @@ export type RecoveryOptions = {
   participants: Participants;
   running: ReadonlySet<string>;
   coordinator: string;
-  /** Whether what nobody has decided may be presumed aborted. */
-  allowsAbort: Testimony['allowsAbort'];
+  /** Where what nobody has decided may be presumed aborted. */
+  abortableIn: Testimony['abortableIn'];
   onRecovered(decision: Decision): void;
   onTrouble(error: unknown, what: string): void;
   /** Injected by tests. */
@@ -46,7 +46,7 @@ export type RecoveryOptions = {
 export type Recovery = ReturnType<typeof createRecovery>;
 
 export function createRecovery(options: RecoveryOptions) {
-  const { log, participants, running, coordinator, allowsAbort, onRecovered, onTrouble } = options;
+  const { log, participants, running, coordinator, abortableIn, onRecovered, onTrouble } = options;
   const { retrace = retraceTransaction } = options;
   const startedAt = Date.now();
   /** Whose spans have been told again: the participants may have to be told several times. */
@@ -61,13 +61,16 @@ export function createRecovery(options: RecoveryOptions) {
     return (owner === coordinator && began < startedAt) || Date.now() - began > undecidedMsMax;
   };
 
-  /** The decision that stands, made now where nobody is left to make it; undefined while somebody may be. */
+  /** The decision that stands, made now where nobody is left to make it; undefined while somebody may be, or nobody may. */
   async function decisionOf(transactionId: string): Promise<Decision | undefined> {
     const row = (await log.read([transactionId])).get(transactionId);
     if (row?.decision) return row.decision;
     const found = row ?? unknownTransaction(transactionId);
-    if (!isAbandoned(found) || !(await allowsAbort(transactionId))) return undefined;
-    return log.decide({ ...found, participants: participantNames, decision: 'abort', answers: [] });
+    if (!isAbandoned(found)) return undefined;
+    const incarnation = await abortableIn(transactionId);
+    if (incarnation === undefined) return undefined;
+    const abort = { participants: participantNames, decision: 'abort', answers: [] } as const;
+    return log.decide({ ...found, ...abort, incarnation });
   }
 
   /**

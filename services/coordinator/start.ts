@@ -94,7 +94,7 @@ export async function startCoordinator(): Promise<void> {
     participants,
     running,
     coordinator: name,
-    allowsAbort: testimony.allowsAbort,
+    abortableIn: testimony.abortableIn,
     onTrouble,
     onRecovered: (decision) => metrics.recovered.inc({ decision }),
   });

@@ -140,14 +140,17 @@ export function createTestimony(options: {
   });
 
   return {
-    /** Whether this transaction, undecided and run by nobody, may be taken for aborted. */
-    async allowsAbort(transactionId: string): Promise<boolean> {
+    /**
+     * The incarnation of the log in which this transaction, undecided and run by nobody, may be taken for aborted:
+     * what was found out about one log says nothing about an older copy of it. Undefined: nowhere, for now.
+     */
+    async abortableIn(transactionId: string): Promise<string | undefined> {
       try {
         // Since everything was compared, what is committed anywhere stands in this log.
         if ((await log.incarnation()) !== heardOf) await hearOnce();
-        return (await log.incarnation()) === heardOf && !isDoubtful(transactionId);
+        return isDoubtful(transactionId) ? undefined : heardOf;
       } catch {
-        return false;
+        return undefined;
       }
     },
     /** In words, for `/readyz`. */

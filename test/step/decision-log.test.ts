@@ -89,6 +89,21 @@ describe('When another coordinator has aborted a transaction', () => {
   });
 });
 
+describe('When a transaction is presumed aborted', () => {
+  test('then the log that this was found out of takes it, and an older copy of it does not', async () => {
+    const { begun, abandoned, transactionId } = keyedOrder();
+    await ours.begin(begun);
+    const elsewhere = keyedOrder();
+    const decisions = await Promise.all([
+      ours.decide({ ...abandoned, incarnation: 'before it was put back' }),
+      ours.decide(elsewhere.abandoned),
+    ]);
+    expect(decisions).toEqual([undefined, 'abort']);
+    expect((await ours.read([transactionId])).get(transactionId)).toMatchObject({ decision: null });
+    expect(await ours.decide({ ...abandoned, incarnation: await ours.incarnation() })).toBe('abort');
+  });
+});
+
 describe('When a decision is told twice, because its answer was lost', () => {
   test.each(['commit', 'abort'] as const)(
     '(%s), then it stands, and so does its answer',

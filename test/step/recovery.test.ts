@@ -80,7 +80,7 @@ function recover(): void {
     participants: Object.fromEntries(participantNames.map((name) => [name, calls(name)])) as Participants,
     running: new Set(),
     coordinator: ours ?? '',
-    allowsAbort: async () => !isDoubtful,
+    abortableIn: async () => (isDoubtful ? undefined : logOf(ours ?? '').incarnation()),
     onRecovered: () => {},
     onTrouble: (error) => {
       throw error;

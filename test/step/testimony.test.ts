@@ -89,14 +89,14 @@ async function hear(): Promise<Testimony> {
 describe('When the participants have committed what the log says', () => {
   test('then what nobody has decided may be taken for aborted', async () => {
     for (const name of participantNames) committed[name].push(branch(await decided('commit')));
-    const { allowsAbort, detail } = await hear();
-    expect([await allowsAbort(randomUUIDv7()), detail(), lost]).toEqual([true, 'up', []]);
+    const { abortableIn, detail } = await hear();
+    expect([await abortableIn(randomUUIDv7()), detail(), lost]).toEqual([`${incarnation}`, 'up', []]);
   });
 
   test('but for a branch that an operator has forced, then that proves nothing', async () => {
     committed.payment.push(branch(randomUUIDv7(), { forced: true }), branch(await decided('abort')));
-    const { allowsAbort, detail } = await hear();
-    expect([await allowsAbort(randomUUIDv7()), detail()]).toEqual([true, 'up']);
+    const { abortableIn, detail } = await hear();
+    expect([await abortableIn(randomUUIDv7()), detail()]).toEqual([`${incarnation}`, 'up']);
   });
 });
 
@@ -105,11 +105,11 @@ describe('F20: When one has committed what the log has not decided', () => {
     const [known, older, begun] = [await decided('commit'), randomUUIDv7(), randomUUIDv7()];
     await log.begin({ transactionId: begun, orders: [], beganAt: new Date() });
     committed.order.push(branch(known), branch(begun));
-    const { allowsAbort, detail } = await hear();
+    const { abortableIn, detail } = await hear();
     expect(detail()).toContain('1 decisions are lost');
-    expect([await allowsAbort(begun), await allowsAbort(older)]).toEqual([false, false]);
+    expect([await abortableIn(begun), await abortableIn(older)]).toEqual([undefined, undefined]);
     await aMoment();
-    expect(await allowsAbort(randomUUIDv7())).toBe(true);
+    expect(await abortableIn(randomUUIDv7())).toBe(`${incarnation}`);
     await log.decide({
       transactionId: begun,
       orders: [],
@@ -119,11 +119,11 @@ describe('F20: When one has committed what the log has not decided', () => {
       answers: [],
     });
     await eventually('the alarm ends', () => lost.join() === '1,0');
-    expect(await allowsAbort(older)).toBe(true);
+    expect(await abortableIn(older)).toBe(`${incarnation}`);
   });
 
   test('and many have been committed since, then that stays so until the log has it again', async () => {
-    const { allowsAbort, detail } = await hear();
+    const { abortableIn, detail } = await hear();
     const [transactionId, older] = [randomUUIDv7(), randomUUIDv7()];
     await aMoment();
     // More than a page of newer ones.
@@ -133,14 +133,14 @@ describe('F20: When one has committed what the log has not decided', () => {
     expect((await hearParticipants({ log, participants }, { isThorough: true })).size).toBe(1);
     // Nobody has to look at everything again before the log was put back.
     incarnation += 1;
-    expect(await allowsAbort(older)).toBe(false);
+    expect(await abortableIn(older)).toBeUndefined();
     const ticks = 2_500;
     await new Promise((resolve) => setTimeout(resolve, ticks));
-    expect([lost, await allowsAbort(older)]).toEqual([[1], false]);
+    expect([lost, await abortableIn(older)]).toEqual([[1], undefined]);
     expect(detail()).toContain('1 decisions are lost');
     committed.payment[0] = branch(transactionId, { forced: true });
     await eventually('the operator has forced it', () => lost.join() === '1,0');
-    expect(await allowsAbort(older)).toBe(true);
+    expect(await abortableIn(older)).toBe(`${incarnation}`);
   });
 
   test('many times, then all of them are found, page after page', async () => {
@@ -155,14 +155,14 @@ describe('F20: When one has committed what the log has not decided', () => {
 
 test('When one does not answer, then nothing is presumed until it does', async () => {
   silent = 'logistics';
-  const { allowsAbort, detail } = await hear();
-  expect(await allowsAbort(randomUUIDv7())).toBe(false);
+  const { abortableIn, detail } = await hear();
+  expect(await abortableIn(randomUUIDv7())).toBeUndefined();
   await eventually('it is told', () => detail().startsWith('not compared'));
   silent = undefined;
-  expect(await allowsAbort(randomUUIDv7())).toBe(true);
+  expect(await abortableIn(randomUUIDv7())).toBe(`${incarnation}`);
   // Everything has been compared with this log: whoever is away now holds up nobody.
   silent = 'logistics';
-  expect(await allowsAbort(randomUUIDv7())).toBe(true);
+  expect(await abortableIn(randomUUIDv7())).toBe(`${incarnation}`);
   incarnation += 1;
-  expect(await allowsAbort(randomUUIDv7())).toBe(false);
+  expect(await abortableIn(randomUUIDv7())).toBeUndefined();
 });
