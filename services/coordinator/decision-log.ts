@@ -19,6 +19,7 @@ export type AnswerRow = {
   outcome: 'done' | 'refused';
   reason: string | null;
   bodyHash: string | null;
+  attempt: number;
   answer: Order;
 };
 export type Verdict = Begun & {
@@ -79,6 +80,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
             'outcome',
             'reason',
             'bodyHash',
+            'attempt',
             'answer',
             'decision',
           ]),
@@ -181,9 +183,11 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
     },
     /** How the transaction of an order was decided, for its timeline. */
     async story(orderId: string) {
-      const { rows } = await synced.query<Pick<AnswerRow, 'outcome' | 'reason'> & { decidedAt: Date }>({
+      const { rows } = await synced.query<
+        Pick<AnswerRow, 'outcome' | 'reason' | 'attempt'> & { decidedAt: Date }
+      >({
         name: 'story',
-        text: `select a.outcome, a.reason, t.decided_at as "decidedAt"
+        text: `select a.outcome, a.reason, a.attempt, t.decided_at as "decidedAt"
           from answers a join transactions t using (transaction_id) where a.order_id = $1`,
         values: [orderId],
       });
@@ -193,7 +197,7 @@ export function createDecisionLog(pools: { synced: pg.Pool; unsynced: pg.Pool },
       const { rows } = await synced.query<AnswerRow>({
         name: 'recall',
         text: `select order_id as "orderId", transaction_id as "transactionId", outcome, reason,
-          body_hash as "bodyHash", answer from answers where order_id = $1`,
+          body_hash as "bodyHash", attempt, answer from answers where order_id = $1`,
         values: [orderId],
       });
       return rows[0];
@@ -217,7 +221,7 @@ const decideText = `
     insert into transactions as before
       (transaction_id, orders, participants, coordinator, began_at, decision, decided_at)
     select id, orders::jsonb, string_to_array(participants, ','), $6, began_at, decision, $7
-    from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $15::text[])
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $16::text[])
       as verdict (id, orders, participants, began_at, decision, incarnation)
     where incarnation is null or incarnation = ${incarnationNow} order by id
     on conflict (transaction_id) do update
@@ -227,14 +231,16 @@ const decideText = `
             case when before.decision is null then excluded.participants else before.participants end
     returning transaction_id, decision),
   kept as (
-    insert into answers (order_id, transaction_id, outcome, reason, body_hash, answer)
-    select distinct on (a.order_id) a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.answer::json
-    from unnest($8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[])
-      as a (order_id, transaction_id, outcome, reason, body_hash, answer, decision)
+    insert into answers (order_id, transaction_id, outcome, reason, body_hash, attempt, answer)
+    select distinct on (a.order_id) a.order_id, a.transaction_id, a.outcome, a.reason, a.body_hash, a.attempt,
+      a.answer::json
+    from unnest($8::uuid[], $9::uuid[], $10::text[], $11::text[], $12::text[], $13::integer[], $14::text[],
+        $15::text[])
+      as a (order_id, transaction_id, outcome, reason, body_hash, attempt, answer, decision)
       join decided using (transaction_id, decision)
     order by a.order_id, a.outcome
     on conflict (order_id) do update
       set transaction_id = excluded.transaction_id, outcome = excluded.outcome, reason = excluded.reason,
-          body_hash = excluded.body_hash, answer = excluded.answer
+          body_hash = excluded.body_hash, attempt = excluded.attempt, answer = excluded.answer
       where answers.outcome = 'refused' and excluded.outcome = 'done')
   select transaction_id as "transactionId", decision from decided`;

@@ -42,7 +42,7 @@ export function routes(app: FastifyInstance, { log, recovery, onAnswered, ...too
     const { orderId } = parse(orderParams, request.params);
     const story = await log.story(orderId);
     if (!story) return { items: [] };
-    const { outcome, reason, decidedAt } = story;
+    const { outcome, reason, attempt, decidedAt } = story;
     const item = {
       lamport: outcome === 'done' ? 4 : 2,
       type: null,
@@ -50,7 +50,7 @@ export function routes(app: FastifyInstance, { log, recovery, onAnswered, ...too
       step: outcome === 'done' ? 'two-phase.commit' : 'two-phase.abort',
       outcome,
       reason,
-      attempt: 1,
+      attempt,
       time: decidedAt.toISOString(),
       eventId: null,
       causationId: null,

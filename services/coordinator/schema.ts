@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm';
-import { check, index, json, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core';
+import { check, index, integer, json, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core';
 import type { Order } from '#libs/contracts/orders.ts';
 
 /**
@@ -41,6 +41,8 @@ export const answers = pgTable(
     outcome: text({ enum: ['done', 'refused'] }).notNull(),
     reason: text(),
     bodyHash: text(),
+    /** How many transactions it took; the earlier ones were aborted for another reason than this order. */
+    attempt: integer().notNull().default(1),
     /** Not jsonb, which would forget the order of its fields: a repeat is answered byte for byte. */
     answer: json().$type<Order>().notNull(),
   },

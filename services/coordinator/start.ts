@@ -159,6 +159,7 @@ function answerOf(order: BranchOrder, transactionId: string, ended: Ended) {
     outcome: reason === null ? ('done' as const) : ('refused' as const),
     reason,
     bodyHash: order.bodyHash,
+    attempt: order.attempt,
     answer: finishedOrder(order, ended),
   };
 }

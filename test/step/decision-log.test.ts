@@ -33,6 +33,7 @@ function keyedOrder(orderId: string = randomUUID()) {
     outcome,
     reason: outcome === 'refused' ? 'insufficient funds' : null,
     bodyHash: 'a hash',
+    attempt: 2,
     answer: {} as AnswerRow['answer'],
   });
   const verdict = (decision: Decision) => ({

@@ -199,6 +199,7 @@ describe('When a step fails for a moment', () => {
     const decisions = (await transactionsOf(answer.body.orderId)).map(({ decision }) => decision);
     expect(decisions).toEqual(['abort', 'abort', 'commit']);
     expect((await stepOf(answer.body.orderId, at)).attempt).toBe(3);
+    expect((await stepOf(answer.body.orderId, 'two-phase.commit')).attempt).toBe(3);
   });
 
   test('and again at every attempt, then it is given up, and nothing of it stands', async () => {
