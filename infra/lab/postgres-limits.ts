@@ -3,7 +3,7 @@
  * of Kubernetes say the same in their own files, and tests compare.
  */
 
-/** What one process of a service may open at most, in all its pools (libs/service/start.ts, two-phase.ts): 56. */
+/** What one process of a service may open at most in all its pools (libs/service/start.ts, two-phase.ts) is 40. */
 const connectionsPerClient = 60;
 /** For the checkers of the gateways, the benchmark, and people. */
 const connectionsForOthers = 60;

@@ -43,8 +43,11 @@ export const serviceConfig = commonConfig.extend({
   LAB_DATA: onOff.default(false),
   /** Asked about branches in doubt; without it they wait for an operator. */
   COORDINATOR_URL: replicaUrls.optional(),
-  /** Branches of two-phase commit that run at once; more wait for a connection. */
-  BRANCH_CONNECTIONS_MAX: z.coerce.number().int().min(1).max(64).default(32),
+  /**
+   * Branches of two-phase commit that run at once; more wait for a connection, in the order in which they came. On a
+   * row that all of them want they would wait all the same, and in no order: measured in docs/performance.md.
+   */
+  BRANCH_CONNECTIONS_MAX: z.coerce.number().int().min(1).max(64).default(16),
   /** Messages in the outbox that are not published: with so many of them nothing more is taken in. */
   OUTBOX_MESSAGES_MAX: z.coerce.number().int().min(1).default(5_000),
   /** After this long an order that has not ended is cancelled. */

@@ -22,6 +22,7 @@ import type { FastifyInstance } from './http.ts';
 import type { Metrics } from './metrics.ts';
 import { createReplicas, type Replicas } from './replicas.ts';
 
+/** Two to sixteen made no difference (docs/performance.md). */
 const endConnectionsMax = 8;
 /** A bar waits at most so long for the branch that it bars; it is tried again. */
 const endLockTimeoutMs = 1_000;

@@ -48,6 +48,7 @@ export async function startCoordinator(): Promise<void> {
   const pool = {
     name: 'coordinator',
     purpose: 'steps',
+    // One for each kind of statement that is gathered: more had nothing to do.
     connectionsMax: 4,
     answerTimeoutMs: logMsMax,
     onError,
