@@ -5,11 +5,12 @@
  */
 import { Pool } from 'undici';
 import { cities, dishes, wallets } from '#libs/contracts/lab-data.ts';
-import type { Order } from '#libs/contracts/orders.ts';
+import { endStatuses, type Order } from '#libs/contracts/orders.ts';
 import type { Contender } from './contenders.ts';
 import { percentiles } from './percentiles.ts';
 
 const waitSeconds = 20;
+const endedEverySeconds = 0.02;
 const courierCities = cities.filter((city) => city !== 'lonavala');
 const rich = wallets.filter(({ balance }) => balance > 0);
 const plenty = dishes.filter(({ stock }) => stock > 0);
@@ -27,7 +28,7 @@ export type LoadOptions = {
   hot: boolean;
   /** How many customers order; all of them unless it says. */
   customers?: number;
-  /** Answered at the end of the order, or when it is accepted. */
+  /** Timed to the answer at the end of the order, or to the one that it is accepted; the next one comes after its end. */
   until: 'ended' | 'accepted';
   onMeasuring(): Promise<void>;
   onMeasured(): Promise<void>;
@@ -63,11 +64,14 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
     while (!stopped) {
       const body = JSON.stringify(orderOf(next++, options));
       const startedAt = performance.now();
-      const { status, text } = await post(pool, { path: '/api/orders', headers, body });
+      const { status, text } = await send(pool, { method: 'POST', path: '/api/orders', headers, body });
+      const answeredAt = performance.now();
+      const answer = JSON.parse(text) as Order | Problem;
+      if (until === 'accepted' && 'orderId' in answer) await untilEnded(pool, answer, () => stopped);
       if (!measuring || stopped) continue;
-      const became = becameOf(status, JSON.parse(text) as Order | Problem);
+      const became = becameOf(status, answer);
       // What failed is no order: it is counted, and left out of every other figure.
-      if (became !== 'failed') latencies.push(performance.now() - startedAt);
+      if (became !== 'failed') latencies.push(answeredAt - startedAt);
       counts[became] += 1;
     }
   };
@@ -91,29 +95,35 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   };
 }
 
+/** A client has one order under way: the next one is not timed beside this one's steps. */
+async function untilEnded(pool: Pool, order: Order, isStopped: () => boolean): Promise<void> {
+  let { status } = order;
+  while (!endStatuses.includes(status) && !isStopped()) {
+    await sleep(endedEverySeconds);
+    const { text } = await send(pool, { method: 'GET', path: `/api/orders/${order.orderId}` });
+    status = (JSON.parse(text) as Order).status;
+  }
+}
+
+type Request = { method: 'GET' | 'POST'; path: string; headers?: Record<string, string>; body?: string };
+
 /** undici's own interface below `request`: no stream for a body that is read whole, at half the CPU. */
-function post(
-  pool: Pool,
-  request: { path: string; headers: Record<string, string>; body: string },
-): Promise<{ status: number; text: string }> {
+function send(pool: Pool, request: Request): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let status = 0;
-    pool.dispatch(
-      { method: 'POST', ...request },
-      {
-        // Asked for, though nothing is to be done.
-        onRequestStart: () => {},
-        onResponseStart: (_controller, statusCode) => {
-          status = statusCode;
-        },
-        onResponseData: (_controller, chunk) => {
-          chunks.push(chunk);
-        },
-        onResponseEnd: () => resolve({ status, text: Buffer.concat(chunks).toString() }),
-        onResponseError: (_controller, error) => reject(error),
+    pool.dispatch(request, {
+      // Asked for, though nothing is to be done.
+      onRequestStart: () => {},
+      onResponseStart: (_controller, statusCode) => {
+        status = statusCode;
       },
-    );
+      onResponseData: (_controller, chunk) => {
+        chunks.push(chunk);
+      },
+      onResponseEnd: () => resolve({ status, text: Buffer.concat(chunks).toString() }),
+      onResponseError: (_controller, error) => reject(error),
+    });
   });
 }
 
