@@ -152,16 +152,19 @@ describe('When a cancellation is asked for', () => {
 
 describe('When cancellations race the dispatch, many times', () => {
   const rounds = 80;
-  const dispatchMs = 150;
   const spreadMs = 450;
+  /** On a busy machine all others may come too late: the first is in time, and the last is not. */
+  const dispatchMsOf = (round: number) => (round === 0 ? 5_000 : 150);
+  const isLast = (round: number) => round === rounds - 1;
 
   test('then an accepted one wins and a refused one loses', async () => {
     const results = await Promise.all(
       Array.from({ length: rounds }, async (_, round) => {
         const { orderId } = await place({
-          faults: [{ at: 'order.dispatch', do: 'delay', ms: dispatchMs }],
+          faults: [{ at: 'order.dispatch', do: 'delay', ms: dispatchMsOf(round) }],
         });
         await new Promise((resolve) => setTimeout(resolve, (round * spreadMs) / rounds));
+        if (isLast(round)) await endOf(orderId);
         const { status } = await cancel(orderId);
         return { status, end: (await endOf(orderId)).status };
       }),
@@ -170,7 +173,7 @@ describe('When cancellations race the dispatch, many times', () => {
       expect([200, 202, 409]).toContain(status);
       expect(end).toBe(status === 409 ? 'DISPATCHED' : 'CANCELLED');
     }
-    expect(results.some(({ end }) => end === 'CANCELLED')).toBe(true);
+    expect([results[0]?.end, results.at(-1)?.end]).toEqual(['CANCELLED', 'DISPATCHED']);
   });
 });
 
