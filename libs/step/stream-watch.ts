@@ -12,6 +12,7 @@ import type { Looking } from '#libs/nats/looking.ts';
 import { storedAgeMsMax } from '#libs/nats/streams.ts';
 import { runThenCommit, type Tx } from '#libs/postgres/transaction.ts';
 import { missingRanges, newestOf, type Range, returnHoles, returnRange } from './forgotten.ts';
+import { createLateMarks } from './late-marks.ts';
 import { repeat } from './repeat.ts';
 
 const lookEveryMs = 2_000;
@@ -24,9 +25,6 @@ const waitsMsMax = 5_000;
 const lookAgainMs = 250;
 /** A node that has just come to lead a cluster may not know yet all that it has. */
 const leaderCatchesUpMs = 300;
-/** How long what was stored before a loss may take to be marked: above any statement, and any pause inside a transaction. */
-const marksMsMax = 60_000;
-const lateMarksEveryMs = 10_000;
 /** Of one transaction. */
 const rowsMax = 1_000;
 
@@ -60,20 +58,13 @@ export type StreamWatchOptions = {
   onTrouble(error: unknown, what: string): void;
 };
 
-type LateMarks = { range: Range; before: Date; taken: string[]; untilMs: number };
-
 export function watchStream(connection: NatsConnection, options: StreamWatchOptions): StreamWatch {
   const { looking, pool, subjects, durable, now, onAway, onForgotten, onConsumer, onTrouble } = options;
   const detail = { stream: 'not looked at yet', consumer: 'not looked at yet' };
   let lostBefore = '';
   let fault: string | null = null;
   const reuses: Range[] = [];
-  /**
-   * What was lost, and is not marked yet: while a commit takes its time, the broker can be back, and the end of the
-   * subject be where it was. Looked for again and again, by the time at which the broker had stored it.
-   */
-  let lateMarks: LateMarks[] = [];
-  let lookedForLateMs = 0;
+  const lateMarks = createLateMarks();
   let awayAt = now();
   let isEndKnown = false;
   /** The last one that was begun: looks come one after another. */
@@ -100,7 +91,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
   const compare = async () => {
     const since = new Date(now().getTime() - storedAgeMsMax);
     // Before the database is asked, which may be away for longer than anybody is held.
-    if (held && !isEndKnown) awaitLateMarks(await looking.lastOn(subjects));
+    if (held && !isEndKnown) expectLateMarks(await looking.lastOn(subjects));
     const { first, holes } = await looking.ends();
     const beganMs = performance.now();
     const newest = await runThenCommit(pool, (tx) => newestOf(tx, subjects, first, since));
@@ -114,15 +105,9 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     for (const range of missingRanges(newest, ends, first)) {
       lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax));
     }
-    if (beganMs - lookedForLateMs > lateMarksEveryMs) {
-      for (const { range, before, taken } of lateMarks) {
-        const late = { before, taken };
-        lost += await inRounds((tx) => returnRange(tx, range, since, rowsMax, late), taken);
-      }
-      // By when this look began: the database may have stood still since, with the very commit.
-      lateMarks = lateMarks.filter(({ untilMs }) => untilMs > beganMs);
-      lookedForLateMs = beganMs;
-    }
+    lost += await lateMarks.lookAgain(beganMs, (range, late) =>
+      inRounds((tx) => returnRange(tx, range, since, rowsMax, late), late.taken),
+    );
     // One by one, because more may be told meanwhile, and what fails is to be tried again.
     for (let range = reuses[0]; range; range = reuses[0]) {
       const taken = range;
@@ -133,16 +118,13 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
     return lost;
   };
 
-  const awaitLateMarks = (ends: readonly number[]) => {
+  const expectLateMarks = (ends: readonly number[]) => {
     isEndKnown = true;
     // The last acknowledgement and the end of the connection may be read in one millisecond.
     const before = new Date(awayAt.getTime() + 1);
     subjects.forEach((subject, index) => {
-      mayBeMarkedLate({ subject, after: ends[index] ?? 0, upTo: Number.MAX_SAFE_INTEGER }, before);
+      lateMarks.expect({ subject, after: ends[index] ?? 0, upTo: Number.MAX_SAFE_INTEGER }, before);
     });
-  };
-  const mayBeMarkedLate = (range: Range, before: Date) => {
-    lateMarks.push({ range, before, taken: [], untilMs: performance.now() + marksMsMax });
   };
 
   /** In small transactions, so that no step waits for a large one. It ends, because what it looks for grows no more. */
@@ -228,7 +210,7 @@ export function watchStream(connection: NatsConnection, options: StreamWatchOpti
       for (const subject of subjects) {
         const range = { subject, after: from - 1, upTo };
         reuses.push(range);
-        mayBeMarkedLate(range, now());
+        lateMarks.expect(range, now());
       }
       void lookNext();
     },
