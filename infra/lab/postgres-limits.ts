@@ -3,7 +3,10 @@
  * of Kubernetes say the same in their own files, and tests compare.
  */
 
-/** What one process of a service may open at most in all its pools (libs/service/start.ts, two-phase.ts) is 40. */
+/**
+ * What one process of a service may open at most in all its pools (libs/service/start.ts, two-phase.ts) is 40; the
+ * rest is room for who sets BRANCH_CONNECTIONS_MAX higher.
+ */
 const connectionsPerClient = 60;
 /** For the checkers of the gateways, the benchmark, and people. */
 const connectionsForOthers = 60;

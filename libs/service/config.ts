@@ -44,8 +44,8 @@ export const serviceConfig = commonConfig.extend({
   /** Asked about branches in doubt; without it they wait for an operator. */
   COORDINATOR_URL: replicaUrls.optional(),
   /**
-   * Branches of two-phase commit that run at once; more wait for a connection, in the order in which they came. On a
-   * row that all of them want they would wait all the same, and in no order: measured in docs/performance.md.
+   * Branches of two-phase commit that run at once; more wait up to 5 s for a connection, in the order in which
+   * they came. On a row that all of them want they would wait all the same, and in no order (docs/performance.md).
    */
   BRANCH_CONNECTIONS_MAX: z.coerce.number().int().min(1).max(64).default(16),
   /** Messages in the outbox that are not published: with so many of them nothing more is taken in. */

@@ -41,7 +41,7 @@ export const answers = pgTable(
     outcome: text({ enum: ['done', 'refused'] }).notNull(),
     reason: text(),
     bodyHash: text(),
-    /** How many transactions it took; the earlier ones were aborted for another reason than this order. */
+    /** Which transaction of its request this was: the earlier ones failed without refusing it. */
     attempt: integer().notNull().default(1),
     /** Not jsonb, which would forget the order of its fields: a repeat is answered byte for byte. */
     answer: json().$type<Order>().notNull(),

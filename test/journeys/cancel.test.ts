@@ -153,7 +153,7 @@ describe('When a cancellation is asked for', () => {
 describe('When cancellations race the dispatch, many times', () => {
   const rounds = 80;
   const spreadMs = 450;
-  /** On a busy machine all others may come too late: the first is in time, and the last is not. */
+  /** On a busy machine all others may come too late: the first has seconds, and the last has none. */
   const dispatchMsOf = (round: number) => (round === 0 ? 5_000 : 150);
   const isLast = (round: number) => round === rounds - 1;
 

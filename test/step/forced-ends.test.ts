@@ -56,8 +56,9 @@ async function prepared(): Promise<string> {
 const isThere = async (transactionId: string) =>
   (await pool.query('select from pg_prepared_xacts where gid = $1', [gidOf(transactionId, 'payment')]))
     .rowCount;
+/** What has not been done comes first: ids of the same millisecond are in no order. */
 const noted = async () =>
-  (await pool.query('select decision, ended_at is not null as done from forced_ends order by id')).rows;
+  (await pool.query('select decision, ended_at is not null as done from forced_ends order by done')).rows;
 /** The row of a branch that is barred or aborted is no testimony. */
 const testified = async (transactionId: string) => {
   const question = { of: [transactionId], beganBefore: '00000000-0000-0000-0000-000000000000' };

@@ -25,6 +25,8 @@ let silent: ParticipantName | undefined;
 let atOnce: { now: number; most: number };
 /** The log has lost decisions, so that nobody is presumed to have aborted. */
 let isDoubtful: boolean;
+/** It was put back to an older copy after it had been compared. */
+let isPutBack: boolean;
 
 beforeAll(async () => {
   const url = await freshDatabase('recovery');
@@ -35,7 +37,8 @@ afterAll(() => pool.end());
 
 beforeEach(async () => {
   await pool.query('truncate transactions');
-  [retold, told, silent, atOnce, isDoubtful] = [[], [], undefined, { now: 0, most: 0 }, false];
+  [retold, told, silent, atOnce] = [[], [], undefined, { now: 0, most: 0 }];
+  [isDoubtful, isPutBack] = [false, false];
 });
 afterEach(() => recovery?.stop());
 
@@ -80,7 +83,10 @@ function recover(): void {
     participants: Object.fromEntries(participantNames.map((name) => [name, calls(name)])) as Participants,
     running: new Set(),
     coordinator: ours ?? '',
-    abortableIn: async () => (isDoubtful ? undefined : logOf(ours ?? '').incarnation()),
+    async abortableIn() {
+      if (isDoubtful) return undefined;
+      return isPutBack ? 'another one' : logOf(ours ?? '').incarnation();
+    },
     onRecovered: () => {},
     onTrouble: (error) => {
       throw error;
@@ -171,4 +177,16 @@ test('What stays in doubt does not stand before what is decided, however much of
   expect(told).toEqual([id]);
   isDoubtful = false;
   await Promise.all(doubtful.map(({ transactionId }) => ended(transactionId)));
+});
+
+test('What nobody has decided is not aborted in a log that was put back since it was compared', async () => {
+  isPutBack = true;
+  const transactionId = randomUUID();
+  const log = logOf(ours ?? '');
+  await log.begin({ transactionId, orders: [], beganAt: new Date(Date.now() - 2 * overMs) });
+  recover();
+  expect(await recovery?.decisionOf(transactionId)).toBeUndefined();
+  expect((await log.read([transactionId])).get(transactionId)?.decision).toBeNull();
+  isPutBack = false;
+  expect(await recovery?.decisionOf(transactionId)).toBe('abort');
 });
