@@ -8,8 +8,13 @@
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 
-/** Longer than a busy connection is idle. What is used less often is hardly used in the moment of its end. */
-const lameDuckMs = 500;
+/** Longer than our own callers leave a connection idle. What others use less often is hardly used in the moment of its end. */
+export const lameDuckMs = 500;
+/**
+ * How long a caller keeps a connection that it does not use. Until it closes it, it may send on it: below the time that
+ * a server which is told to stop goes on, and so never in the moment in which that closes what is idle.
+ */
+export const idleMsMax = 300;
 
 /** Returns whether the server is one. Its answers carry `Connection: close`, which is what fastify does while closing. */
 export function lameDuck(app: FastifyInstance): () => boolean {

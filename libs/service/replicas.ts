@@ -8,6 +8,7 @@
 import { hash } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
 import { Pool } from 'undici';
+import { idleMsMax } from './lame-duck.ts';
 
 export type Repeat = 'unsent' | 'always';
 
@@ -87,7 +88,13 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   let turn = 0;
 
   function join(origin: string, joinedAt: number): Member {
-    const pool = new Pool(origin, { connections: connectionsMax, connect: { timeout: connectMsMax } });
+    const pool = new Pool(origin, {
+      connections: connectionsMax,
+      connect: { timeout: connectMsMax },
+      keepAliveTimeout: idleMsMax,
+      // Whatever the server says that it would allow.
+      keepAliveMaxTimeout: idleMsMax,
+    });
     return { origin, pool, joinedAt, goneUntil: 0, lateUntil: 0 };
   }
 
