@@ -1,7 +1,11 @@
-import { Agent, get } from 'node:http';
+import { Agent, createServer, get } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
 import { expect, onTestFinished, test } from 'vitest';
 import { createHttp } from '#libs/service/http.ts';
+import { idleMsMax, lameDuckMs } from '#libs/service/lame-duck.ts';
+import { createReplicas } from '#libs/service/replicas.ts';
+import { eventually } from '../support/eventually.ts';
 
 type Told = { status: number | undefined; connection: string | undefined; body: unknown };
 
@@ -42,4 +46,20 @@ test('What is on its way on an idle connection when the stop comes is answered, 
   ]);
   await closing;
   await expect(ask('/ask')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+});
+
+test('A connection that is idle is closed by its caller, before a server that stops would close it', async () => {
+  let closed = 0;
+  const server = createServer({ keepAliveTimeout: 60_000 }, (_request, response) => response.end('answered'));
+  server.on('connection', (socket) => socket.once('close', () => (closed += 1)));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  const urls = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const replicas = createReplicas({ urls, resolve: false, connectionsMax: 4 });
+  onTestFinished(() => replicas.close());
+  const ask = () => replicas.request({ method: 'GET', path: '/', repeat: 'always', withinMs: 2_000 });
+  expect((await ask()).status).toBe(200);
+  await eventually('it is closed', () => closed === 1);
+  expect((await ask()).status).toBe(200);
+  expect(idleMsMax).toBeLessThan(lameDuckMs);
 });

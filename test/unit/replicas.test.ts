@@ -1,7 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { idleMsMax, lameDuckMs } from '#libs/service/lame-duck.ts';
 import { createReplicaCaller } from '#libs/service/ndjson.ts';
 import { createReplicas, isUnsent, type Replicas, type ReplicasOptions } from '#libs/service/replicas.ts';
 import { eventually } from '../support/eventually.ts';
@@ -211,18 +210,6 @@ describe('Replicas behind one DNS name', () => {
     const later = new Set(keys.map((key) => replicas.of(key, Date.now() + 1_000)[0]?.origin));
     expect(later.size).toBe(3);
   });
-});
-
-test('A connection that is idle is closed by the caller, before a replica that stops would close it', async () => {
-  const one = await fake();
-  one.server.keepAliveTimeout = 60_000;
-  let closed = 0;
-  one.server.on('connection', (socket) => socket.once('close', () => (closed += 1)));
-  const replicas = replicasOf([one]);
-  await replicas.request(read);
-  await eventually('it is closed', () => closed === 1);
-  expect((await replicas.request(write)).status).toBe(200);
-  expect(idleMsMax).toBeLessThan(lameDuckMs);
 });
 
 describe('Commands that gather for a replica that stands still', () => {
