@@ -10,10 +10,10 @@ const marksMsMax = 60_000;
 const everyMs = 10_000;
 
 /** `taken` is added to by who takes back. */
-type Awaited = { range: Range; late: Late & { taken: string[] }; untilMs: number };
+type LateRange = { range: Range; late: Late & { taken: string[] }; untilMs: number };
 
 export function createLateMarks() {
-  let awaited: Awaited[] = [];
+  let awaited: LateRange[] = [];
   let lookedMs = 0;
 
   return {
@@ -27,7 +27,7 @@ export function createLateMarks() {
      */
     async lookAgain(
       beganMs: number,
-      takeBack: (range: Range, late: Awaited['late']) => Promise<number>,
+      takeBack: (range: Range, late: LateRange['late']) => Promise<number>,
     ): Promise<number> {
       if (beganMs - lookedMs <= everyMs) return 0;
       let lost = 0;

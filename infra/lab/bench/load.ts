@@ -105,10 +105,10 @@ async function untilEnded(pool: Pool, order: Order, isStopped: () => boolean): P
   }
 }
 
-type Request = { method: 'GET' | 'POST'; path: string; headers?: Record<string, string>; body?: string };
+type ApiCall = { method: 'GET' | 'POST'; path: string; headers?: Record<string, string>; body?: string };
 
 /** undici's own interface below `request`: no stream for a body that is read whole, at half the CPU. */
-function send(pool: Pool, request: Request): Promise<{ status: number; text: string }> {
+function send(pool: Pool, request: ApiCall): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let status = 0;
