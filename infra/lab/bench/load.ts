@@ -3,9 +3,9 @@
  * POST to the answer that it has ended, which the gateway gives because of `Prefer: wait`, and under two-phase
  * commit always.
  */
-import { Pool } from 'undici';
 import { cities, dishes, wallets } from '#libs/contracts/lab-data.ts';
 import { endStatuses, type Order } from '#libs/contracts/orders.ts';
+import { type Connection, openConnection } from './connection.ts';
 import type { Contender } from './contenders.ts';
 import { percentiles } from './percentiles.ts';
 
@@ -49,7 +49,7 @@ type Counts = Pick<LoadResult, 'dispatched' | 'cancelled' | 'unfinished' | 'fail
 
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const { urls, contender, clients, seconds, warmUpSeconds, until } = options;
-  const pools = urls.map((url) => new Pool(url, { connections: clients, pipelining: 1 }));
+  const connections = Array.from({ length: clients }, (_, index) => openConnection(pick(urls, index)));
   const headers = {
     'content-type': 'application/json',
     ...(until === 'ended' && contender.body.protocol === 'saga' ? { prefer: `wait=${waitSeconds}` } : {}),
@@ -60,14 +60,14 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   let stopped = false;
   let next = 0;
 
-  const client = async (pool: Pool) => {
+  const client = async (connection: Connection) => {
     while (!stopped) {
       const body = JSON.stringify(orderOf(next++, options));
       const startedAt = performance.now();
-      const { status, text } = await send(pool, { method: 'POST', path: '/api/orders', headers, body });
+      const { status, text } = await connection.send({ method: 'POST', path: '/api/orders', headers, body });
       const answeredAt = performance.now();
       const answer = JSON.parse(text) as Order | Problem;
-      if (until === 'accepted' && 'orderId' in answer) await untilEnded(pool, answer, () => stopped);
+      if (until === 'accepted' && 'orderId' in answer) await untilEnded(connection, answer, () => stopped);
       if (!measuring || stopped) continue;
       const became = becameOf(status, answer);
       // What failed is no order: it is counted, and left out of every other figure.
@@ -75,7 +75,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
       counts[became] += 1;
     }
   };
-  const running = Promise.all(Array.from({ length: clients }, (_, index) => client(pick(pools, index))));
+  const running = Promise.all(connections.map(client));
 
   await sleep(warmUpSeconds);
   await options.onMeasuring();
@@ -86,7 +86,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   stopped = true;
   await options.onMeasured();
   await running;
-  await Promise.all(pools.map((pool) => pool.close()));
+  for (const connection of connections) connection.close();
   return {
     orders: latencies.length,
     ordersPerSecond: latencies.length / tookSeconds,
@@ -96,35 +96,13 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
 }
 
 /** A client has one order under way: the next one is not timed beside this one's steps. */
-async function untilEnded(pool: Pool, order: Order, isStopped: () => boolean): Promise<void> {
+async function untilEnded(connection: Connection, order: Order, isStopped: () => boolean): Promise<void> {
   let { status } = order;
   while (!endStatuses.includes(status) && !isStopped()) {
     await sleep(endedEverySeconds);
-    const { text } = await send(pool, { method: 'GET', path: `/api/orders/${order.orderId}` });
+    const { text } = await connection.send({ method: 'GET', path: `/api/orders/${order.orderId}` });
     status = (JSON.parse(text) as Order).status;
   }
-}
-
-type ApiCall = { method: 'GET' | 'POST'; path: string; headers?: Record<string, string>; body?: string };
-
-/** undici's own interface below `request`: no stream for a body that is read whole, at half the CPU. */
-function send(pool: Pool, request: ApiCall): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let status = 0;
-    pool.dispatch(request, {
-      // Asked for, though nothing is to be done.
-      onRequestStart: () => {},
-      onResponseStart: (_controller, statusCode) => {
-        status = statusCode;
-      },
-      onResponseData: (_controller, chunk) => {
-        chunks.push(chunk);
-      },
-      onResponseEnd: () => resolve({ status, text: Buffer.concat(chunks).toString() }),
-      onResponseError: (_controller, error) => reject(error),
-    });
-  });
 }
 
 type Problem = { code: string };
