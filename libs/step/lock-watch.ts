@@ -23,10 +23,12 @@ export async function runWithoutWaiting<T>(
   }, waitMs);
   try {
     const result = await work(transaction.tx);
-    clearInterval(watch);
-    // A cancellation on its way must not meet the connection's next transaction.
-    if (looking) await looking;
-    await transaction.commit();
+    // A batch that reads nothing is one flight from BEGIN to COMMIT: all its waits lie in the commit. And a
+    // cancellation on its way must not meet the connection's next transaction.
+    await transaction.commit(async () => {
+      clearInterval(watch);
+      await looking;
+    });
     return result;
   } catch (error) {
     clearInterval(watch);

@@ -109,6 +109,31 @@ describe('When the steps of a batch read nothing', () => {
   });
 });
 
+describe('When somebody else holds the journal entry of one of them', () => {
+  test('then the others of its batch do not wait for it', async () => {
+    await using told = await openWorld(inject('adminUrl'), notification);
+    const driven = drive(told, told.pool);
+    const [held, ...others] = Array.from({ length: 5 }, () =>
+      told.intent('order.confirmed', { data: { city: 'pune' } }),
+    );
+    const holder = await told.pool.connect();
+    await holder.query('begin');
+    await holder.query(
+      `insert into journal (order_id, step, direction, outcome, lamport, causation_id, attempt, recorded_at)
+       values ($1, 'notification.notify-confirmed', 'do', 'done', 2, $1, 1, now())`,
+      [held?.cause.orderId],
+    );
+    const submittedAt = performance.now();
+    const [waits, ...ends] = driven.submit([held as Intent, ...others]);
+    for (const { verdict } of await Promise.all(ends)) expect(verdict?.standing).toBe('applied');
+    expect(performance.now() - submittedAt).toBeLessThan(2_000);
+    await holder.query('commit');
+    holder.release();
+    expect((await waits)?.verdict?.standing).toBe('repeat');
+    await driven.driver.stop();
+  });
+});
+
 /** What leaves through connections that this pool opens from now on. */
 function countFlights(pool: pg.Pool): () => number {
   let count = 0;
