@@ -2,7 +2,7 @@
  * One connection that sends a request and reads its answer: no pool, no redirects, no chunks. A load generator shares
  * the machine with what it measures: through undici an order cost it 60 µs of CPU, and costs 35 so.
  */
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 
 export type ApiCall = {
   method: 'GET' | 'POST';
@@ -13,50 +13,53 @@ export type ApiCall = {
 export type ApiAnswer = { status: number; text: string };
 
 export type Connection = {
-  /** One at a time. Rejects when the connection ends before the answer does, or the answer has no length. */
+  /** One at a time. Rejects when the connection ends before the answer does, or when the answer has no length. */
   send(call: ApiCall): Promise<ApiAnswer>;
   close(): void;
 };
 
+/** Opens when it is needed, again when the server closed it in between. */
 export function openConnection(url: string): Connection {
   const { hostname, port, host } = new URL(url);
-  const socket = connect({ host: hostname, port: Number(port), noDelay: true });
-  let received: Buffer = Buffer.alloc(0);
-  let waiting = Promise.withResolvers<ApiAnswer>();
+  let socket: Socket | undefined;
+  let waiting: PromiseWithResolvers<ApiAnswer> | undefined;
 
-  socket.on('data', (chunk) => {
-    received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
-    try {
-      const answer = readAnswer(received);
-      if (!answer) return;
-      received = Buffer.alloc(0);
-      waiting.resolve(answer);
-    } catch (error) {
-      waiting.reject(error);
-    }
-  });
-  let failure: Error | undefined;
-  socket.on('error', (error) => {
-    failure = error;
-  });
-  socket.on('close', () => {
-    failure ??= new Error(`${url} closed the connection`);
-    waiting.reject(failure);
-  });
+  const open = (): Socket => {
+    const opened = connect({ host: hostname, port: Number(port), noDelay: true });
+    let received: Buffer = Buffer.alloc(0);
+    opened.on('data', (chunk) => {
+      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
+      try {
+        const answer = readAnswer(received);
+        if (!answer) return;
+        received = Buffer.alloc(0);
+        waiting?.resolve(answer);
+      } catch (error) {
+        opened.destroy(error as Error);
+      }
+    });
+    let failure: Error | undefined;
+    opened.on('error', (error) => {
+      failure = error;
+    });
+    opened.on('close', () => {
+      socket = undefined;
+      // Without effect when it is answered.
+      waiting?.reject(failure ?? new Error(`${url} closed the connection`));
+    });
+    return opened;
+  };
 
   return {
     send({ method, path, headers = {}, body = '' }) {
-      if (failure) return Promise.reject(failure);
+      socket ??= open();
       waiting = Promise.withResolvers();
       const fields = Object.entries({ host, ...headers, 'content-length': Buffer.byteLength(body) });
       const head = fields.map(([name, value]) => `${name}: ${value}\r\n`).join('');
       socket.write(`${method} ${path} HTTP/1.1\r\n${head}\r\n${body}`);
       return waiting.promise;
     },
-    close() {
-      waiting.promise.catch(() => {});
-      socket.destroy();
-    },
+    close: () => void socket?.destroy(),
   };
 }
 
