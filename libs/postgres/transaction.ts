@@ -37,8 +37,8 @@ export type Transaction = {
   tx: Tx;
   /** The server's process behind this connection, as pg_locks names it. */
   pid: number;
-  /** `settled` is waited for before anybody else gets the connection, however the commit ended. */
-  commit(settled?: () => Promise<void>): Promise<void>;
+  /** `beforeRelease` is waited for after the server's answer, and before anybody else gets the connection. */
+  commit(beforeRelease?: () => Promise<unknown>): Promise<void>;
   /** PREPARE TRANSACTION: it survives this session and waits, with its locks, for COMMIT PREPARED. */
   prepare(gid: string): Promise<void>;
   /** Never rejects; does nothing after another end. */
@@ -57,8 +57,9 @@ export async function openTransaction(pool: pg.Pool): Promise<Transaction> {
   };
 
   /** The command tag is the vote: an aborted transaction answers COMMIT and PREPARE with ROLLBACK, not with an error. */
-  const endWith = async (name: string, text: string, tag: string, settled?: () => Promise<void>) => {
-    const [end] = await Promise.all([tx.send(name, text, []), ...writes]).finally(settled);
+  const endWith = async (name: string, text: string, tag: string, beforeRelease?: () => Promise<unknown>) => {
+    const [end] = await Promise.all([tx.send(name, text, []), ...writes]);
+    await beforeRelease?.();
     if (end.command !== tag) throw new Error(`${tag} was answered with ${end.command}`);
     release();
   };
@@ -68,7 +69,7 @@ export async function openTransaction(pool: pg.Pool): Promise<Transaction> {
   return {
     tx,
     pid: (client as { processID?: number }).processID ?? 0,
-    commit: (settled) => endWith('commit', 'commit', 'COMMIT', settled),
+    commit: (beforeRelease) => endWith('commit', 'commit', 'COMMIT', beforeRelease),
     // Unnamed, because every gid makes another text.
     prepare: (gid) => endWith('', `prepare transaction ${pg.escapeLiteral(gid)}`, 'PREPARE'),
     async rollback() {

@@ -21,18 +21,18 @@ export async function runWithoutWaiting<T>(
     // On a busy machine it looks again before it has heard of the end that it made.
     looking = endLockWait(pool, transaction.pid).then(async (ended) => ended || (await before) === true);
   }, waitMs);
+  /** Says whether it ended a wait. A cancellation on its way must not meet the connection's next transaction. */
+  const endWatch = async () => {
+    clearInterval(watch);
+    return looking;
+  };
   try {
     const result = await work(transaction.tx);
-    // A batch that reads nothing is one flight from BEGIN to COMMIT: all its waits lie in the commit. And a
-    // cancellation on its way must not meet the connection's next transaction.
-    await transaction.commit(async () => {
-      clearInterval(watch);
-      await looking;
-    });
+    // Only then: a batch that reads nothing is one flight from BEGIN to COMMIT, and all its waits lie in the commit.
+    await transaction.commit(endWatch);
     return result;
   } catch (error) {
-    clearInterval(watch);
-    const ended = await looking;
+    const ended = await endWatch();
     await transaction.rollback();
     if (ended && (error as { code?: string }).code === queryCancelled) throw lockTimeout(error);
     throw error;

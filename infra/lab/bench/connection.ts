@@ -11,6 +11,8 @@ export type ApiCall = {
   body?: string;
 };
 export type ApiAnswer = { status: number; text: string };
+/** `isLast`: the server closes the connection after it, as one does that is told to stop. */
+type ReadAnswer = ApiAnswer & { isLast: boolean };
 
 export type Connection = {
   /** One at a time. Rejects when the connection ends before the answer does, or when the answer has no length. */
@@ -33,7 +35,8 @@ export function openConnection(url: string): Connection {
         const answer = readAnswer(received);
         if (!answer) return;
         received = Buffer.alloc(0);
-        waiting?.resolve(answer);
+        if (answer.isLast) socket = undefined;
+        waiting?.resolve({ status: answer.status, text: answer.text });
       } catch (error) {
         opened.destroy(error as Error);
       }
@@ -43,6 +46,7 @@ export function openConnection(url: string): Connection {
       failure = error;
     });
     opened.on('close', () => {
+      if (socket !== opened) return;
       socket = undefined;
       // Without effect when it is answered.
       waiting?.reject(failure ?? new Error(`${url} closed the connection`));
@@ -64,7 +68,7 @@ export function openConnection(url: string): Connection {
 }
 
 /** Undefined: the rest is still to come. */
-function readAnswer(received: Buffer): ApiAnswer | undefined {
+function readAnswer(received: Buffer): ReadAnswer | undefined {
   const headEnd = received.indexOf('\r\n\r\n');
   if (headEnd < 0) return undefined;
   const head = received.toString('latin1', 0, headEnd);
@@ -73,5 +77,9 @@ function readAnswer(received: Buffer): ApiAnswer | undefined {
   const bodyStart = headEnd + 4;
   const bodyEnd = bodyStart + Number(length);
   if (received.length < bodyEnd) return undefined;
-  return { status: Number(head.slice(9, 12)), text: received.toString('utf8', bodyStart, bodyEnd) };
+  return {
+    status: Number(head.slice(9, 12)),
+    text: received.toString('utf8', bodyStart, bodyEnd),
+    isLast: /^connection: *close/im.test(head),
+  };
 }
